@@ -1,0 +1,156 @@
+"""Draws images and curves with matplotlib, and saves them as PNG."""
+
+import math
+import os
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def display_images(images, labels=None, path=None, title=None):
+    """A figure of images, each under its label: a row for a few, a grid for many.
+
+    images: (n, 28, 28) or (n, 784), any range of values; colours span each image's own range.
+    labels: n titles for the images. title: one line above them all.
+
+    Called with images and labels alone it shows the figure, as the chapter's helper does.
+    With a path it saves the figure there as PNG and leaves the showing to show().
+    Returns the figure. Raises OSError if the file cannot be written.
+    """
+    images = _as_squares(images)
+    columns = len(images) if len(images) <= 10 else math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    side = 1.5 if rows == 1 else 0.9
+    headroom = 0.3 * (labels is not None)
+    figure = _new_figure(side * columns, (side + headroom) * rows + 0.4 * (title is not None))
+    for i, image in enumerate(images):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.imshow(image)
+        axes.axis("off")
+        if labels is not None:
+            axes.set_title(labels[i])
+    return _finish(figure, path, title)
+
+
+def display_manifold(decode, path=None, k=20):
+    """A figure of the images that lie in a latent space of two dimensions, k to a side.
+
+    decode: a function from z, (k * k, 2), to images, (k * k, 784). They are taken at the
+    quantiles of the standard normal prior: where it has its mass, the grid has its points.
+    Path, result and error as in display_images().
+    """
+    # NumPy has no inverse of the normal distribution function, but the inverse of a table.
+    table = np.linspace(-5, 5, 10001)
+    cumulative = [0.5 + 0.5 * math.erf(value / math.sqrt(2)) for value in table]
+    ticks = np.interp((np.arange(k) + 0.5) / k, cumulative, table)
+    images = _as_squares(decode(np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)))
+    # z[1] changes from row to row, and is to grow upwards.
+    rows = images.reshape(k, k, *images.shape[1:])[::-1]
+    figure = _new_figure(8, 8)
+    axes = figure.add_subplot()
+    axes.imshow(np.concatenate(np.concatenate(rows, axis=1), axis=1), extent=(0, k, 0, k))
+    shown = np.arange(0, k, 3)
+    names = [f"{tick:.2f}" for tick in ticks[shown]]
+    axes.set_xticks(shown + 0.5)
+    axes.set_xticklabels(names)
+    axes.set_yticks(shown + 0.5)
+    axes.set_yticklabels(names)
+    axes.set_xlabel("z[0]")
+    axes.set_ylabel("z[1]")
+    return _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
+
+
+def display_latent(z_mean, labels, path=None):
+    """A figure of points z_mean, (n, 2), coloured by their labels, (n,), with a legend.
+
+    Path, result and error as in display_images().
+    """
+    figure = _new_figure(8, 7)
+    axes = figure.add_subplot()
+    for label in np.unique(labels):
+        points = z_mean[labels == label]
+        colour = plt.get_cmap("tab10")(int(label) % 10)
+        axes.scatter(points[:, 0], points[:, 1], s=4, color=colour, label=str(label))
+    axes.set_xlabel("z_mean[0]")
+    axes.set_ylabel("z_mean[1]")
+    axes.legend(title="label", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _finish(figure, path, "Test images in the latent space")
+
+
+def display_losses(losses, path=None):
+    """A figure of two curves over the epochs: the pairs of losses, training and validation.
+
+    In nats per image. Path, result and error as in display_images().
+    """
+    figure = _new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    train, validation = zip(*losses)
+    marker = "o" if len(losses) <= 30 else None
+    axes.plot(train, label="training, mean over the epoch", marker=marker, markersize=3)
+    axes.plot(validation, label="validation, after the epoch", marker=marker, markersize=3)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss (nats per image)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _finish(figure, path, "Loss by epoch")
+
+
+def display_progress(n_steps, name):
+    """Count up to n_steps and, on a terminal alone, tell on stderr how far that is."""
+    for step in range(n_steps):
+        if step % 10 == 0 and sys.stderr.isatty():
+            # Whatever is printed next takes this line's place: it is longer.
+            print(f"{name}: {step}/{n_steps}", end="\r", file=sys.stderr, flush=True)
+        yield step
+
+
+def show():
+    """Show every figure that is open, all at once, where there is a screen to show them on."""
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    if any(figure.canvas.required_interactive_framework for figure in figures):
+        plt.show()
+
+
+def _as_squares(images):
+    """(n, h, h) from (n, h, h) or (n, h * h)."""
+    images = np.asarray(images)
+    if images.ndim == 2:
+        side = round(math.sqrt(images.shape[1]))
+        images = images.reshape(-1, side, side)
+    return images
+
+
+def _new_figure(width, height):
+    """A figure of width x height inches, in a window only where there can be one."""
+    try:
+        return plt.figure(figsize=(width, height))
+    except ImportError:  # the backend that was asked for has no screen to open its windows on
+        plt.switch_backend("agg")
+        return plt.figure(figsize=(width, height))
+
+
+def _finish(figure, path, title):
+    """Add the title, then save the figure at path, or show it where path is None."""
+    if title is not None:
+        figure.suptitle(title)
+    figure.tight_layout()
+    if path is None:
+        show()
+    else:
+        _save(figure, path)
+    return figure
+
+
+def _save(figure, path):
+    """Write a PNG under another name first, so that at path it is whole or absent."""
+    part = f"{path}.part"
+    try:
+        figure.savefig(part, format="png")
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
