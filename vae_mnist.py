@@ -1,0 +1,411 @@
+"""A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
+
+The companion of the chapter section "Variational autoencoder in TensorFlow", for any TensorFlow
+from 1.15 on. Read it from top to bottom: hyperparameters, placeholders, encoder,
+reparameterization, decoder, loss, optimizer, training, reconstruction.
+
+Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections import namedtuple
+
+# TensorFlow reads its log level once, while it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from data import MNIST_DATA, DataError, add_noise, draw_distinct, read_data_sets
+from data import check_writable, saved_epochs
+from display import display_images, display_latent, display_losses, display_manifold
+from display import display_progress, show
+
+# Hyperparameters: the chapter's. Each is the default of the flag of its name.
+learning_rate = 0.001
+n_epochs = 20
+batch_size = 100
+n_inputs = 784  # the 28 x 28 pixels of an image, in one row
+n_outputs = n_inputs
+n_neurons = [512, 256]  # the encoder's hidden layers; the decoder has them in reverse
+n_neurons_z = 128  # the dimensions of the latent variables
+activation = tf.nn.tanh
+
+
+def placeholders(n_inputs, n_outputs):
+    """x, (batch, n_inputs), which the encoder sees, and y, (batch, n_outputs), its target.
+
+    Both hold pixel values in 0..1, and in the chapter the same ones. They are two so that x may
+    be a noisy y.
+    """
+    x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
+    y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
+    return x, y
+
+
+def dense(layer, n_units, params, name):
+    """layer, (batch, n), times new weights plus new biases: (batch, n_units).
+
+    Keeps the variables in params, as "w_" + name and "b_" + name.
+    """
+    w, b = "w_" + name, "b_" + name
+    shape = [int(layer.shape[1]), n_units]
+    params[w] = tf.get_variable(w, shape, initializer=tf.glorot_uniform_initializer())
+    params[b] = tf.get_variable(b, [n_units], initializer=tf.zeros_initializer())
+    return tf.matmul(layer, params[w]) + params[b]
+
+
+def encoder(x, params, n_neurons, n_neurons_z, activation):
+    """The recognition network q(z|x): a normal distribution over z for each image.
+
+    Returns z_mean and z_log_var, (batch, n_neurons_z) each. It is the logarithm of the variance
+    because a layer's output may have either sign. Kingma and Welling 2014, appendix C.2.
+    """
+    layer = x
+    for i in range(len(n_neurons)):
+        layer = activation(dense(layer, n_neurons[i], params, f"e_{i:04d}"))
+    z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
+    z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
+    return z_mean, z_log_var
+
+
+def reparameterize(z_mean, z_log_var, epsilon):
+    """A sample z of q(z|x), (batch, n_neurons_z), from standard normal noise epsilon.
+
+    Drawn as z directly, a sample would end the gradient. As a function of z_mean and z_log_var,
+    with the chance all in epsilon, it lets both learn. Kingma and Welling 2014, section 2.4.
+    """
+    return z_mean + tf.exp(z_log_var * 0.5) * epsilon
+
+
+def decoder(z, params, n_neurons, n_outputs, activation):
+    """The generator network p(y|z): for each pixel the probability that it is white.
+
+    Returns (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1.
+    """
+    layer = z
+    for i in reversed(range(len(n_neurons))):
+        layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
+    model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
+    # The chapter makes two more parameters and never uses them, and so do we: a normal decoder
+    # would have a variance to learn, but that of a Bernoulli variable follows from its mean.
+    dense(layer, n_outputs, params, "d_z_log_var")
+    return model
+
+
+def reconstruction_loss(y, model):
+    """-log p(y|z), the cross-entropy of y and model: nats per image, (batch,).
+
+    y, model: (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1, equation 11.
+    """
+    # log(0) is kept out where the sigmoid reaches 0 or 1. The chapter adds 1e-10 on both sides,
+    # but next to 1 that is less than float32 can hold, and in whatever order it is written,
+    # TensorFlow may fold the two constants into one. A maximum is left alone.
+    log_white = tf.log(1e-10 + model)
+    log_black = tf.log(tf.maximum(1 - model, 1e-10))
+    return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
+
+
+def regularization_loss(z_mean, z_log_var):
+    """KL(q(z|x) || p(z)) for the prior p(z) = N(0, I): nats per image, (batch,).
+
+    z_mean, z_log_var: (batch, n_neurons_z). What knowing the image tells about z; it is 0
+    where q(z|x) is the prior. Kingma and Welling 2014, appendix B.
+    """
+    return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
+
+
+def minimize(loss, learning_rate, decay_steps=None):
+    """The operation that takes one step of Adam down the gradient of loss.
+
+    With decay_steps, the learning rate falls to 0 over so many steps, on a cosine.
+    """
+    step = tf.train.get_or_create_global_step()
+    if decay_steps is not None:
+        learning_rate = tf.train.cosine_decay(learning_rate, step, decay_steps)
+    return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
+
+
+# The parts of the graph, by their names in the chapter. A session can be fed any of these tensors
+# and computes nothing that lies before it. Feed x to encode and decode, epsilon as well to do it
+# twice alike, z alone to generate.
+Graph = namedtuple(
+    "Graph", "x y params z_mean z_log_var epsilon z model rec_loss reg_loss loss optimizer"
+)
+
+
+def build_graph(
+    learning_rate=learning_rate,
+    n_inputs=n_inputs,
+    n_outputs=n_outputs,
+    n_neurons=n_neurons,
+    n_neurons_z=n_neurons_z,
+    activation=activation,
+    decay_steps=None,
+):
+    """The whole variational autoencoder, in the default graph. Returns a Graph."""
+    params = {}
+    x, y = placeholders(n_inputs, n_outputs)
+    with tf.name_scope("encoder"):
+        z_mean, z_log_var = encoder(x, params, n_neurons, n_neurons_z, activation)
+    with tf.name_scope("reparameterization"):
+        epsilon = tf.random_normal(tf.shape(z_log_var), name="epsilon")
+        z = reparameterize(z_mean, z_log_var, epsilon)
+    with tf.name_scope("decoder"):
+        model = decoder(z, params, n_neurons, n_outputs, activation)
+    with tf.name_scope("losses"):
+        rec_loss = reconstruction_loss(y, model)
+        reg_loss = regularization_loss(z_mean, z_log_var)
+        # The negative of the evidence lower bound: Kingma and Welling 2014, equation 3.
+        loss = tf.reduce_mean(rec_loss + reg_loss)
+    with tf.name_scope("optimizer"):
+        optimizer = minimize(loss, learning_rate, decay_steps)
+    return Graph(
+        x, y, params, z_mean, z_log_var, epsilon, z, model, rec_loss, reg_loss, loss, optimizer
+    )
+
+
+def train(tfs, graph, data_set, epochs, batch_size, noise=None):
+    """Train through the epochs, a range of their numbers. Yields the average loss of each.
+
+    With noise, a numpy Generator, x is a noisy y, with new noise in every batch: the model
+    learns to restore. Raises FloatingPointError where the loss is no longer finite.
+    """
+    n_batches = data_set.num_examples // batch_size
+    for epoch in epochs:
+        epoch_loss = 0.0
+        for batch in display_progress(n_batches, f"epoch {epoch:04d}"):
+            Y_batch, _ = data_set.next_batch(batch_size)
+            X_batch = Y_batch if noise is None else add_noise(Y_batch, noise)
+            feed_dict = {graph.x: X_batch, graph.y: Y_batch}
+            _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
+            if not np.isfinite(batch_loss):
+                where = f"epoch {epoch}, batch {batch}"
+                raise FloatingPointError(f"loss is {batch_loss} in {where}: lower --learning-rate")
+            epoch_loss += float(batch_loss)
+        average_loss = epoch_loss / n_batches
+        if epoch % 10 == 9 or epoch == 0:
+            print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
+        yield average_loss
+
+
+def evaluate(tfs, graph, images, noise=None):
+    """How well images, (n, n_outputs), are reconstructed, from noisy ones if noise is given.
+
+    Returns the means of rec_loss and reg_loss in nats per image, and the mean squared error.
+    """
+    sums = np.zeros(3)
+    for i in range(0, len(images), 1000):
+        Y = images[i : i + 1000]
+        X = Y if noise is None else add_noise(Y, noise)
+        fetches = [graph.rec_loss, graph.reg_loss, graph.model]
+        rec_loss, reg_loss, model = tfs.run(fetches, feed_dict={graph.x: X, graph.y: Y})
+        sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
+    return sums / len(images)
+
+
+def run(args):
+    """The chapter's program, from the data to the pictures, and what the flags add to it."""
+    first_epoch = max(saved_epochs(args.checkpoint_dir), default=-1) + 1
+    # A run that goes on from a checkpoint must not repeat the batches and the noise before it.
+    seed = args.seed + first_epoch
+    mnist = read_data_sets(args.data_dir, seed=seed)
+    n_images = mnist.train.num_examples
+    if args.batch_size > n_images:
+        raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
+    check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
+    rng = np.random.default_rng(args.seed)
+    test_images, test_labels = draw_distinct(mnist.test, 4, rng)
+    test_images_noisy = add_noise(test_images, rng)
+    noise = rng if args.denoise else None
+
+    with tf.Graph().as_default(), tf.Session() as tfs:
+        tf.set_random_seed(seed)
+        graph = build_graph(
+            learning_rate=args.learning_rate,
+            n_neurons=args.n_neurons,
+            n_neurons_z=args.n_neurons_z,
+            activation=getattr(tf.nn, args.activation),
+            decay_steps=n_images // args.batch_size * args.n_epochs if args.cosine_decay else None,
+        )
+        checkpoints = Checkpoints(args, mnist.train.labels) if args.checkpoint_dir else None
+        log = EventLog(args.log_dir, graph, tfs, test_images) if args.log_dir else None
+        tf.global_variables_initializer().run()
+        losses = checkpoints.restore(tfs) if first_epoch else []
+        epochs = range(first_epoch, args.n_epochs)
+        trained = log.graph if log else graph
+        for average_loss in train(tfs, trained, mnist.train, epochs, args.batch_size, noise):
+            rec, reg, _ = evaluate(tfs, graph, mnist.validation.images, noise)
+            losses.append((average_loss, rec + reg))
+            if log:
+                log.write_epoch(tfs)
+            if checkpoints:
+                checkpoints.save(tfs, losses)
+
+        clean = evaluate(tfs, graph, mnist.test.images)
+        noisy = evaluate(tfs, graph, mnist.test.images, rng)
+        rec, reg, _ = noisy if args.denoise else clean
+        print(f"test loss = {rec + reg:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
+        print(f"test mse  = {clean[2]:0.6f} clean   {noisy[2]:0.6f} noisy", flush=True)
+
+        def decode(z):
+            return tfs.run(graph.model, feed_dict={graph.z: z})
+
+        Y_test_pred1 = tfs.run(graph.model, feed_dict={graph.x: test_images})
+        Y_test_pred2 = tfs.run(graph.model, feed_dict={graph.x: test_images_noisy})
+        display_images(test_images, test_labels, f"{args.figures_dir}/test_images.png")
+        display_images(Y_test_pred1, test_labels, f"{args.figures_dir}/Y_test_pred1.png")
+        display_images(test_images_noisy, test_labels, f"{args.figures_dir}/test_images_noisy.png")
+        display_images(Y_test_pred2, test_labels, f"{args.figures_dir}/Y_test_pred2.png")
+        # Beyond the chapter: fed z from the prior, the decoder draws what nobody has written.
+        samples = decode(rng.standard_normal((100, args.n_neurons_z)))
+        display_images(samples, None, f"{args.figures_dir}/samples.png", "Decoded from z ~ N(0, I)")
+        display_losses(losses, f"{args.figures_dir}/loss.png")
+        if args.n_neurons_z == 2:
+            z_mean = tfs.run(graph.z_mean, feed_dict={graph.x: mnist.test.images})
+            display_latent(z_mean, mnist.test.labels, f"{args.figures_dir}/latent.png")
+            display_manifold(decode, f"{args.figures_dir}/manifold.png")
+    print(f"pictures in {args.figures_dir}", flush=True)
+    show()
+
+
+# The chapter ends here. What follows keeps a run safe, logs it, and reads its flags.
+
+
+class Checkpoints:
+    """The state of a run after each of its newest two epochs, in files vae-<epoch>.*
+
+    Beside all variables it holds a record: the flags that a run must share to go on from here,
+    and the losses so far. The index is written last and under another name first, so that
+    where it stands, the checkpoint is whole.
+    """
+
+    def __init__(self, args, labels):
+        self.folder = args.checkpoint_dir
+        free = ("checkpoint_dir", "data_dir", "figures_dir", "log_dir", "seed")
+        self.flags = {name: value for name, value in vars(args).items() if name not in free}
+        # They tell data sets apart, wherever those are kept.
+        self.flags["first labels"] = labels[:20].tolist()
+        self.record = tf.get_variable("record", initializer="", trainable=False)
+        self.saver = tf.train.Saver(max_to_keep=2)
+
+    def restore(self, tfs):
+        """Set all variables from the newest checkpoint. Returns the losses up to it.
+
+        Raises DataError, and leaves the folder as it is, if that does not fit or is damaged.
+        """
+        paths = [f"{self.folder}/vae-{epoch}" for epoch in saved_epochs(self.folder)]
+        try:
+            there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
+            # More epochs may follow, but not on a cosine that has come down already.
+            if len(losses) <= self.flags["n_epochs"] and not self.flags["cosine_decay"]:
+                there["n_epochs"] = self.flags["n_epochs"]
+            for name, here in self.flags.items():
+                if there[name] != here:
+                    raise DataError(f"{paths[-1]}: has {name} = {there[name]}, this run {here}")
+            self.saver.restore(tfs, paths[-1])
+        except (tf.errors.OpError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{paths[-1]}: damaged or foreign: remove its files") from error
+        self.saver.recover_last_checkpoints(paths)
+        return losses
+
+    def save(self, tfs, losses):
+        """Add a checkpoint of the epoch that the losses end with."""
+        self.record.load(json.dumps([self.flags, losses]), tfs)
+        self.saver.save(tfs, f"{self.folder}/vae", len(losses) - 1, write_meta_graph=False)
+
+
+class EventLog:
+    """For TensorBoard: the graph, the losses of each step, reconstructions after each epoch.
+
+    graph is the one to train: a step of its optimizer also notes the losses.
+    """
+
+    def __init__(self, folder, graph, tfs, images):
+        self.view = tf.summary.image("reconstructions", tf.reshape(graph.model, [-1, 28, 28, 1]), 4)
+        names = ["loss", "rec_loss", "reg_loss"]
+        means = [tf.summary.scalar(name, tf.reduce_mean(getattr(graph, name))) for name in names]
+        self.feed_dict = {graph.x: images}
+        notes = self.notes = []
+        with tf.control_dependencies([graph.optimizer]):
+            step = tf.train.get_global_step().read_value()
+            note = tf.py_func(lambda *note: notes.append(note), [tf.summary.merge(means), step], [])
+        self.graph = graph._replace(optimizer=tf.group(graph.optimizer, note))
+        # With a session the writer works at once, and an error is raised where it happens.
+        self.writer = tf.summary.FileWriter(folder, tf.get_default_graph(), session=tfs)
+
+    def write_epoch(self, tfs):
+        """Write what the epoch's steps noted, and what the model now makes of the images."""
+        self.notes.append(tfs.run([self.view, tf.train.get_global_step()], self.feed_dict))
+        while self.notes:
+            self.writer.add_summary(*self.notes.pop(0))
+        self.writer.flush()
+
+
+def parse_args(argv):
+    """The flags, or their defaults. Ends the program with status 2 where one makes no sense."""
+    parser = argparse.ArgumentParser(description="Train a variational autoencoder on MNIST.")
+    # One line: the usage is for --help.
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+
+    def flag(name, default, help, **how):
+        parser.add_argument(name, default=default, help=f"{help} (default: %(default)s)", **how)
+
+    flag("--learning-rate", learning_rate, "Adam's step size", type=number(float, 1e-30, 1e30))
+    flag("--n-epochs", n_epochs, "walks over the images", type=number(int, 1, 10**6))
+    flag("--batch-size", batch_size, "images a step", type=number(int, 1, 10**6))
+    flag("--n-neurons", n_neurons, "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
+    flag("--n-neurons-z", n_neurons_z, "latent dimensions", type=number(int, 1, 10**4))
+    names = ["tanh", "relu", "sigmoid", "elu", "softplus"]
+    flag("--activation", activation.__name__, "of the hidden layers", choices=names)
+    flag("--cosine-decay", False, "let the learning rate fall to 0", action="store_true")
+    flag("--denoise", False, "learn to restore noisy images", action="store_true")
+    flag("--seed", 123, "of all chance", type=number(int, 0, 2**31 - 1))
+    flag("--data-dir", MNIST_DATA, "where the four files of MNIST, or of a set like it, are")
+    flag("--figures-dir", "figures", "where the pictures go")
+    flag("--checkpoint-dir", None, "save every epoch here, and go on from the last one saved")
+    flag("--log-dir", None, "write a log for TensorBoard here")
+    return parser.parse_args(argv)
+
+
+def number(convert, low, high):
+    """An argparse type: an int or a float, as convert is, from low to high."""
+
+    def number(text):
+        if not low <= convert(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
+        return convert(text)
+
+    return number
+
+
+def main(argv=None):
+    """Run the program. Returns its exit status, or the line that says what went wrong."""
+    args = parse_args(argv)
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    if hasattr(signal, "SIGPIPE"):
+        # Where nobody reads the results any more, end in silence, as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        run(args)
+    except (DataError, FloatingPointError) as error:
+        return f"vae_mnist.py: error: {error}"
+    except OSError as error:
+        return f"vae_mnist.py: error: {error.filename or 'standard output'}: {error.strerror}"
+    except tf.errors.OpError as error:
+        # Of TensorFlow's many lines, the one that names a file and what is wrong with it.
+        lines = [line for line in str(error).splitlines() if "; " in line] or [repr(error)]
+        return f"vae_mnist.py: error: {lines[0]}"
+    except KeyboardInterrupt:
+        last = max(saved_epochs(args.checkpoint_dir), default="none")
+        how = "with --checkpoint-dir, the same command goes on from there"
+        print(f"vae_mnist.py: interrupted: last epoch saved: {last}; {how}", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
