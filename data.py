@@ -150,12 +150,12 @@ def saved_epochs(folder):
 
     A checkpoint is the files vae-<epoch>.*; its index comes last, so that it is whole where
     that stands. None for a folder holds no epoch, nor does one that is not there. Raises
-    DataError if the folder holds something else instead.
+    DataError if the folder holds something else instead, OSError if it cannot be listed.
     """
     if folder is None or not os.path.exists(folder):
         return []
     names = sorted(os.listdir(folder))
-    indices = [re.fullmatch(r"vae-(\d+)\.index", name) for name in names]
+    indices = [re.fullmatch(r"vae-(0|[1-9]\d*)\.index", name) for name in names]
     foreign = [name for name in names if not name.startswith(("vae-", "checkpoint"))]
     if foreign and not any(indices):
         raise DataError(f"{folder}: expected checkpoints or nothing, found {foreign[0]}")

@@ -1,5 +1,6 @@
 """Draws images and curves with matplotlib, and saves them as PNG."""
 
+import contextlib
 import math
 import os
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 def display_images(images, labels=None, path=None, title=None):
     """A figure of images, each under its label: a row for a few, a grid for many.
 
-    images: (n, 28, 28) or (n, 784), any range of values; colours span each image's own range.
+    images: (n, 28, 28) or (n, 784) for at least one; colours span each image's own values.
     labels: n titles for the images. title: one line above them all.
 
     Called with images and labels alone it shows the figure, as the chapter's helper does.
@@ -23,7 +24,8 @@ def display_images(images, labels=None, path=None, title=None):
     rows = math.ceil(len(images) / columns)
     side = 1.5 if rows == 1 else 0.9
     headroom = 0.3 * (labels is not None)
-    figure = _new_figure(side * columns, (side + headroom) * rows + 0.4 * (title is not None))
+    width = max(side * columns, 0.09 * len(title or ""))
+    figure = _new_figure(width, (side + headroom) * rows + 0.4 * (title is not None))
     for i, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(image)
@@ -152,5 +154,5 @@ def _save(figure, path):
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), path) from error
     finally:
-        if os.path.exists(part):
+        with contextlib.suppress(OSError):
             os.remove(part)

@@ -10,7 +10,6 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 import argparse
 import json
 import os
-import signal
 import sys
 from collections import namedtuple
 
@@ -126,7 +125,7 @@ def minimize(loss, learning_rate, decay_steps=None):
     """
     step = tf.train.get_or_create_global_step()
     if decay_steps is not None:
-        learning_rate = tf.train.cosine_decay(learning_rate, step, decay_steps)
+        learning_rate = tf.train.cosine_decay(learning_rate, step, float(decay_steps))
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
 
@@ -183,14 +182,18 @@ def train(tfs, graph, data_set, epochs, batch_size, noise=None):
             X_batch = Y_batch if noise is None else add_noise(Y_batch, noise)
             feed_dict = {graph.x: X_batch, graph.y: Y_batch}
             _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
-            if not np.isfinite(batch_loss):
-                where = f"epoch {epoch}, batch {batch}"
-                raise FloatingPointError(f"loss is {batch_loss} in {where}: lower --learning-rate")
+            check_finite(batch_loss, f"epoch {epoch}, batch {batch}")
             epoch_loss += float(batch_loss)
         average_loss = epoch_loss / n_batches
         if epoch % 10 == 9 or epoch == 0:
             print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
         yield average_loss
+
+
+def check_finite(loss, where):
+    """Raises FloatingPointError, saying where, if the loss is infinite or no number."""
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"loss is {loss} in {where}: try a lower --learning-rate")
 
 
 def evaluate(tfs, graph, images, noise=None):
@@ -240,6 +243,7 @@ def run(args):
         trained = log.graph if log else graph
         for average_loss in train(tfs, trained, mnist.train, epochs, args.batch_size, noise):
             rec, reg, _ = evaluate(tfs, graph, mnist.validation.images, noise)
+            check_finite(rec + reg, f"epoch {len(losses)}, validation")
             losses.append((average_loss, rec + reg))
             if log:
                 log.write_epoch(tfs)
@@ -286,8 +290,7 @@ class Checkpoints:
 
     def __init__(self, args, labels):
         self.folder = args.checkpoint_dir
-        free = ("checkpoint_dir", "data_dir", "figures_dir", "log_dir", "seed")
-        self.flags = {name: value for name, value in vars(args).items() if name not in free}
+        self.flags = {k: v for k, v in vars(args).items() if k != "seed" and not k.endswith("_dir")}
         # They tell data sets apart, wherever those are kept.
         self.flags["first labels"] = labels[:20].tolist()
         self.record = tf.get_variable("record", initializer="", trainable=False)
@@ -387,13 +390,12 @@ def main(argv=None):
     """Run the program. Returns its exit status, or the line that says what went wrong."""
     args = parse_args(argv)
     tf.logging.set_verbosity(tf.logging.ERROR)
-    if hasattr(signal, "SIGPIPE"):
-        # Where nobody reads the results any more, end in silence, as other programs do.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         run(args)
     except (DataError, FloatingPointError) as error:
         return f"vae_mnist.py: error: {error}"
+    except BrokenPipeError:
+        os._exit(141)  # nobody reads the results any more: end in silence, as if by SIGPIPE
     except OSError as error:
         return f"vae_mnist.py: error: {error.filename or 'standard output'}: {error.strerror}"
     except tf.errors.OpError as error:
