@@ -92,7 +92,7 @@ def read_data_sets(train_dir=MNIST_DATA, one_hot=False, validation_size=5000, se
     order in which next_batch() walks the images. Raises DataError if a file is missing or
     wrong, or if validation_size does not leave a training set.
     """
-    # The larger part first: its raw bytes are gone before the other part is in memory.
+    # The larger part first: its raw bytes are freed before the smaller part is read.
     train_images, train_labels = _read_part(train_dir, "train")
     test_images, test_labels = _read_part(train_dir, "t10k")
     if not 0 <= validation_size < len(train_images):
@@ -123,8 +123,8 @@ def draw_distinct(data_set, n_images, rng):
     """n_images random images of data_set with as many different labels, in random order.
 
     Returns images, (n_images, 784), and labels, (n_images,): the chapter's test_images and
-    test_labels. Labels must be integers; where there are fewer of them, so are the images.
-    rng is a numpy Generator.
+    test_labels. Labels must be integers. If there are fewer than n_images different ones, fewer
+    images are returned. rng is a numpy Generator.
     """
     labels = rng.permutation(np.unique(data_set.labels))[:n_images]
     rows = [rng.choice(np.flatnonzero(data_set.labels == label)) for label in labels]
@@ -146,11 +146,11 @@ def check_writable(*folders):
 
 
 def saved_epochs(folder):
-    """The epochs after which a run has saved its state in folder, oldest first.
+    """The epochs whose checkpoints are in folder, oldest first.
 
-    A checkpoint is the files vae-<epoch>.*; its index comes last, so that it is whole where
-    that stands. None for a folder holds no epoch, nor does one that is not there. Raises
-    DataError if the folder holds something else instead, OSError if it cannot be listed.
+    A checkpoint is the files vae-<epoch>.*, and is complete if its index is there. Returns [] if
+    folder is None or missing. Raises DataError if the folder holds other files and no checkpoint,
+    OSError if it cannot be listed.
     """
     if folder is None or not os.path.exists(folder):
         return []
@@ -181,7 +181,7 @@ def _read_part(folder, part):
 def _read_idx(path, magic, item_shape):
     """The bytes of a gzip'd IDX file, uint8 (items, *item_shape), checked as they are read.
 
-    Memory follows what is in the file, never what its header claims.
+    Memory grows with what is really in the file, not with what its header says.
     """
     try:
         with gzip.open(path, "rb") as file:
@@ -203,8 +203,8 @@ def _read_idx(path, magic, item_shape):
             if items == 0:
                 raise DataError(f"{path}: expected at least one item, found none")
             declared = items * PIXEL_SIZE ** len(item_shape)
-            # One byte more than declared: it must not be there, and looking for it is what
-            # takes gzip to the end of the file, where it compares its checksum.
+            # Ask for one byte too many: this finds a file that is too long, and makes gzip read to
+            # the end, where it checks its checksum.
             body = _read_up_to(file, declared + 1)
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a whole gzip file, found: {error}") from error

@@ -38,16 +38,16 @@ def display_images(images, labels=None, path=None, title=None):
 def display_manifold(decode, path=None, k=20):
     """A figure of the images that lie in a latent space of two dimensions, k to a side.
 
-    decode: a function from z, (k * k, 2), to images, (k * k, 784). They are taken at the
-    quantiles of the standard normal prior: where it has its mass, the grid has its points.
+    decode: a function from z, (k * k, 2), to images, (k * k, 784). The z lie at the quantiles of
+    the standard normal prior, so there are more where it is denser.
     Path, result and error as in display_images().
     """
-    # NumPy has no inverse of the normal distribution function, but the inverse of a table.
+    # The inverse normal distribution, from a table: statistics.NormalDist needs Python 3.8.
     table = np.linspace(-5, 5, 10001)
     cumulative = [0.5 + 0.5 * math.erf(value / math.sqrt(2)) for value in table]
     ticks = np.interp((np.arange(k) + 0.5) / k, cumulative, table)
     images = _as_squares(decode(np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)))
-    # z[1] changes from row to row, and is to grow upwards.
+    # z[1] grows from row to row; reversed, it grows upwards in the picture.
     rows = images.reshape(k, k, *images.shape[1:])[::-1]
     figure = _new_figure(8, 8)
     axes = figure.add_subplot()
@@ -100,11 +100,13 @@ def display_losses(losses, path=None):
 
 
 def display_progress(n_steps, name):
-    """Count up to n_steps and, on a terminal alone, tell on stderr how far that is."""
+    """Yield 0 .. n_steps - 1, and show on stderr how far it is, if that is a terminal."""
+    width = len(str(n_steps))
     for step in range(n_steps):
         if step % 10 == 0 and sys.stderr.isatty():
-            # Whatever is printed next takes this line's place: it is longer.
-            print(f"{name}: {step}/{n_steps}", end="\r", file=sys.stderr, flush=True)
+            # Each such line is as long as the one before and shorter than a result: what is
+            # printed next covers it.
+            print(f"{name}: {step:{width}}/{n_steps}", end="\r", file=sys.stderr, flush=True)
         yield step
 
 

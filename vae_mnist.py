@@ -1,8 +1,18 @@
 """A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
 
-The companion of the chapter section "Variational autoencoder in TensorFlow", for any TensorFlow
-from 1.15 on. Read it from top to bottom: hyperparameters, placeholders, encoder,
-reparameterization, decoder, loss, optimizer, training, reconstruction.
+It follows the chapter section "Variational autoencoder in TensorFlow", for TensorFlow 1.15 to
+2.21. Read it from top to bottom: hyperparameters, placeholders, encoder, reparameterization,
+decoder, loss, optimizer, training, reconstruction.
+
+The encoder turns an image x into a normal distribution q(z|x) over some hidden numbers z, the
+latent variables. The decoder turns a sample of z into an image that should look like y. The loss
+asks for two things: that y is predicted well, and that q(z|x) stays near a fixed normal
+distribution p(z), the prior. Decoding a z drawn from the prior then gives a new image.
+
+As always in TensorFlow 1, the functions that build these parts compute no numbers. They describe
+a graph of tensors, which a session computes later. The first dimension of a tensor is the batch:
+the images that are handled together. Losses are in nats, the unit of information that belongs to
+natural logarithms.
 
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
 """
@@ -24,7 +34,7 @@ from data import check_writable, saved_epochs
 from display import display_images, display_latent, display_losses, display_manifold
 from display import display_progress, show
 
-# Hyperparameters: the chapter's. Each is the default of the flag of its name.
+# The chapter's hyperparameters. All but n_inputs and n_outputs are the defaults of flags.
 learning_rate = 0.001
 n_epochs = 20
 batch_size = 100
@@ -38,8 +48,8 @@ activation = tf.nn.tanh
 def placeholders(n_inputs, n_outputs):
     """x, (batch, n_inputs), which the encoder sees, and y, (batch, n_outputs), its target.
 
-    Both hold pixel values in 0..1, and in the chapter the same ones. They are two so that x may
-    be a noisy y.
+    Both hold pixel values; in the chapter they get the same images, with values in 0..1. With two
+    placeholders x can be a noisy y, and its values may then leave 0..1.
     """
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
     y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
@@ -47,9 +57,10 @@ def placeholders(n_inputs, n_outputs):
 
 
 def dense(layer, n_units, params, name):
-    """layer, (batch, n), times new weights plus new biases: (batch, n_units).
+    """A layer without its activation: layer, (batch, n), times weights plus biases.
 
-    Keeps the variables in params, as "w_" + name and "b_" + name.
+    Returns (batch, n_units). The new variables go into params as "w_" + name and "b_" + name;
+    tf.get_variable gives them these names in the graph too, inside any name scope.
     """
     w, b = "w_" + name, "b_" + name
     shape = [int(layer.shape[1]), n_units]
@@ -59,10 +70,11 @@ def dense(layer, n_units, params, name):
 
 
 def encoder(x, params, n_neurons, n_neurons_z, activation):
-    """The recognition network q(z|x): a normal distribution over z for each image.
+    """The recognition network q(z|x): for each image, a normal distribution over z.
 
-    Returns z_mean and z_log_var, (batch, n_neurons_z) each. It is the logarithm of the variance
-    because a layer's output may have either sign. Kingma and Welling 2014, appendix C.2.
+    Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
+    the dimensions of z are independent. A variance is positive, but a layer's output can have
+    either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2.
     """
     layer = x
     for i in range(len(n_neurons)):
@@ -73,37 +85,41 @@ def encoder(x, params, n_neurons, n_neurons_z, activation):
 
 
 def reparameterize(z_mean, z_log_var, epsilon):
-    """A sample z of q(z|x), (batch, n_neurons_z), from standard normal noise epsilon.
+    """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    Drawn as z directly, a sample would end the gradient. As a function of z_mean and z_log_var,
-    with the chance all in epsilon, it lets both learn. Kingma and Welling 2014, section 2.4.
+    No gradient flows through a random draw. Here all the randomness is in epsilon, so z is an
+    ordinary function of z_mean and z_log_var, and the encoder can learn through it.
+    exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling 2014, section 2.4.
     """
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
 
 
 def decoder(z, params, n_neurons, n_outputs, activation):
-    """The generator network p(y|z): for each pixel the probability that it is white.
+    """The generator network p(y|z): for each pixel, the probability that it is white (1).
 
     Returns (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1.
     """
     layer = z
     for i in reversed(range(len(n_neurons))):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
+    # "d_z_mean" is the chapter's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The chapter makes two more parameters and never uses them, and so do we: a normal decoder
-    # would have a variance to learn, but that of a Bernoulli variable follows from its mean.
+    # The chapter makes these two parameters and never uses them; they are kept so that params is
+    # the same. A normal decoder would need a variance; that of a Bernoulli follows from its mean.
     dense(layer, n_outputs, params, "d_z_log_var")
     return model
 
 
 def reconstruction_loss(y, model):
-    """-log p(y|z), the cross-entropy of y and model: nats per image, (batch,).
+    """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
-    y, model: (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1, equation 11.
+    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. For
+    grey pixels it is the average of that if each were white with probability y, so that even a
+    perfect model does not reach 0. Kingma and Welling 2014, appendix C.1, equation 11.
     """
-    # log(0) is kept out where the sigmoid reaches 0 or 1. The chapter adds 1e-10 on both sides,
-    # but next to 1 that is less than float32 can hold, and in whatever order it is written,
-    # TensorFlow may fold the two constants into one. A maximum is left alone.
+    # The sigmoid can reach exactly 0 or 1, and log(0) must not happen. The chapter adds 1e-10 in
+    # both logarithms. In the second that is lost, because float32 cannot hold 1 + 1e-10. Brackets
+    # do not help: TensorFlow joins the two constants into one. It leaves a maximum as it is.
     log_white = tf.log(1e-10 + model)
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
@@ -112,8 +128,9 @@ def reconstruction_loss(y, model):
 def regularization_loss(z_mean, z_log_var):
     """KL(q(z|x) || p(z)) for the prior p(z) = N(0, I): nats per image, (batch,).
 
-    z_mean, z_log_var: (batch, n_neurons_z). What knowing the image tells about z; it is 0
-    where q(z|x) is the prior. Kingma and Welling 2014, appendix B.
+    z_mean, z_log_var: (batch, n_neurons_z). It tells how far q(z|x) is from the prior, and is 0
+    where they are equal. For two normal distributions there is a formula, so no sample is needed.
+    Kingma and Welling 2014, appendix B.
     """
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
 
@@ -121,17 +138,19 @@ def regularization_loss(z_mean, z_log_var):
 def minimize(loss, learning_rate, decay_steps=None):
     """The operation that takes one step of Adam down the gradient of loss.
 
-    With decay_steps, the learning rate falls to 0 over so many steps, on a cosine.
+    With decay_steps, the learning rate falls to 0 over that many steps, along a cosine curve.
     """
+    # Counts the training steps, for the decay and for TensorBoard.
     step = tf.train.get_or_create_global_step()
     if decay_steps is not None:
+        # As a float: there may be more steps than an int32 can count.
         learning_rate = tf.train.cosine_decay(learning_rate, step, float(decay_steps))
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
 
-# The parts of the graph, by their names in the chapter. A session can be fed any of these tensors
-# and computes nothing that lies before it. Feed x to encode and decode, epsilon as well to do it
-# twice alike, z alone to generate.
+# The parts of the graph, by the chapter's names; not to be confused with tf.Graph. Any of the
+# tensors can be fed, and a session then computes only what is still needed. To reconstruct images,
+# feed x. To get the same reconstruction again, feed epsilon too. To make new images, feed only z.
 Graph = namedtuple(
     "Graph", "x y params z_mean z_log_var epsilon z model rec_loss reg_loss loss optimizer"
 )
@@ -146,7 +165,7 @@ def build_graph(
     activation=activation,
     decay_steps=None,
 ):
-    """The whole variational autoencoder, in the default graph. Returns a Graph."""
+    """Add the whole variational autoencoder to the default graph. Returns its parts as a Graph."""
     params = {}
     x, y = placeholders(n_inputs, n_outputs)
     with tf.name_scope("encoder"):
@@ -159,7 +178,8 @@ def build_graph(
     with tf.name_scope("losses"):
         rec_loss = reconstruction_loss(y, model)
         reg_loss = regularization_loss(z_mean, z_log_var)
-        # The negative of the evidence lower bound: Kingma and Welling 2014, equation 3.
+        # Minus the evidence lower bound, equation 3 of Kingma and Welling 2014. Its expectation
+        # over z is estimated from one sample for each image, as in their equation 10.
         loss = tf.reduce_mean(rec_loss + reg_loss)
     with tf.name_scope("optimizer"):
         optimizer = minimize(loss, learning_rate, decay_steps)
@@ -169,10 +189,10 @@ def build_graph(
 
 
 def train(tfs, graph, data_set, epochs, batch_size, noise=None):
-    """Train through the epochs, a range of their numbers. Yields the average loss of each.
+    """Train for the numbers in epochs, a range. Yields the average loss after each epoch.
 
-    With noise, a numpy Generator, x is a noisy y, with new noise in every batch: the model
-    learns to restore. Raises FloatingPointError where the loss is no longer finite.
+    With noise, a numpy Generator, x is y plus new noise in every batch, and the model learns to
+    remove it. Raises FloatingPointError if the loss is infinite or nan.
     """
     n_batches = data_set.num_examples // batch_size
     for epoch in epochs:
@@ -191,16 +211,18 @@ def train(tfs, graph, data_set, epochs, batch_size, noise=None):
 
 
 def check_finite(loss, where):
-    """Raises FloatingPointError, saying where, if the loss is infinite or no number."""
+    """Raise FloatingPointError, saying where, if the loss is infinite or nan."""
     if not np.isfinite(loss):
         raise FloatingPointError(f"loss is {loss} in {where}: try a lower --learning-rate")
 
 
 def evaluate(tfs, graph, images, noise=None):
-    """How well images, (n, n_outputs), are reconstructed, from noisy ones if noise is given.
+    """Test the model on images, (n, n_outputs), or on noisy copies of them if noise is given.
 
-    Returns the means of rec_loss and reg_loss in nats per image, and the mean squared error.
+    Returns the means of rec_loss and reg_loss in nats per image, and the mean squared error per
+    pixel of the reconstructions against the clean images.
     """
+    # In parts, so that memory stays small.
     sums = np.zeros(3)
     for i in range(0, len(images), 1000):
         Y = images[i : i + 1000]
@@ -212,9 +234,9 @@ def evaluate(tfs, graph, images, noise=None):
 
 
 def run(args):
-    """The chapter's program, from the data to the pictures, and what the flags add to it."""
+    """Run the chapter's program, from the data to the pictures, with what the flags add."""
     first_epoch = max(saved_epochs(args.checkpoint_dir), default=-1) + 1
-    # A run that goes on from a checkpoint must not repeat the batches and the noise before it.
+    # A run that goes on from a checkpoint needs random numbers that it has not used before.
     seed = args.seed + first_epoch
     mnist = read_data_sets(args.data_dir, seed=seed)
     n_images = mnist.train.num_examples
@@ -224,7 +246,7 @@ def run(args):
     rng = np.random.default_rng(args.seed)
     test_images, test_labels = draw_distinct(mnist.test, 4, rng)
     test_images_noisy = add_noise(test_images, rng)
-    noise = rng if args.denoise else None
+    noise = np.random.default_rng([args.seed, first_epoch]) if args.denoise else None
 
     with tf.Graph().as_default(), tf.Session() as tfs:
         tf.set_random_seed(seed)
@@ -240,6 +262,7 @@ def run(args):
         tf.global_variables_initializer().run()
         losses = checkpoints.restore(tfs) if first_epoch else []
         epochs = range(first_epoch, args.n_epochs)
+        # With a log, a training step also notes its losses.
         trained = log.graph if log else graph
         for average_loss in train(tfs, trained, mnist.train, epochs, args.batch_size, noise):
             rec, reg, _ = evaluate(tfs, graph, mnist.validation.images, noise)
@@ -252,6 +275,7 @@ def run(args):
 
         clean = evaluate(tfs, graph, mnist.test.images)
         noisy = evaluate(tfs, graph, mnist.test.images, rng)
+        # The loss of what was learned: with --denoise, to restore noisy images.
         rec, reg, _ = noisy if args.denoise else clean
         print(f"test loss = {rec + reg:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
         print(f"test mse  = {clean[2]:0.6f} clean   {noisy[2]:0.6f} noisy", flush=True)
@@ -265,7 +289,7 @@ def run(args):
         display_images(Y_test_pred1, test_labels, f"{args.figures_dir}/Y_test_pred1.png")
         display_images(test_images_noisy, test_labels, f"{args.figures_dir}/test_images_noisy.png")
         display_images(Y_test_pred2, test_labels, f"{args.figures_dir}/Y_test_pred2.png")
-        # Beyond the chapter: fed z from the prior, the decoder draws what nobody has written.
+        # Beyond the chapter: decode z drawn from the prior, to make new images.
         samples = decode(rng.standard_normal((100, args.n_neurons_z)))
         display_images(samples, None, f"{args.figures_dir}/samples.png", "Decoded from z ~ N(0, I)")
         display_losses(losses, f"{args.figures_dir}/loss.png")
@@ -283,15 +307,15 @@ def run(args):
 class Checkpoints:
     """The state of a run after each of its newest two epochs, in files vae-<epoch>.*
 
-    Beside all variables it holds a record: the flags that a run must share to go on from here,
-    and the losses so far. The index is written last and under another name first, so that
-    where it stands, the checkpoint is whole.
+    Besides all variables it holds a record: the losses so far, and the flags that a later run must
+    share to go on. TensorFlow writes the index last, and renames it when it is complete: if the
+    index is there, so is the whole checkpoint.
     """
 
     def __init__(self, args, labels):
         self.folder = args.checkpoint_dir
         self.flags = {k: v for k, v in vars(args).items() if k != "seed" and not k.endswith("_dir")}
-        # They tell data sets apart, wherever those are kept.
+        # The first labels tell one data set from another, in whatever folder it is.
         self.flags["first labels"] = labels[:20].tolist()
         self.record = tf.get_variable("record", initializer="", trainable=False)
         self.saver = tf.train.Saver(max_to_keep=2)
@@ -299,12 +323,13 @@ class Checkpoints:
     def restore(self, tfs):
         """Set all variables from the newest checkpoint. Returns the losses up to it.
 
-        Raises DataError, and leaves the folder as it is, if that does not fit or is damaged.
+        Raises DataError, and changes nothing in the folder, if it is damaged or was made with other
+        flags.
         """
         paths = [f"{self.folder}/vae-{epoch}" for epoch in saved_epochs(self.folder)]
         try:
             there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
-            # More epochs may follow, but not on a cosine that has come down already.
+            # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
             if len(losses) <= self.flags["n_epochs"] and not self.flags["cosine_decay"]:
                 there["n_epochs"] = self.flags["n_epochs"]
             for name, here in self.flags.items():
@@ -332,13 +357,15 @@ class EventLog:
         self.view = tf.summary.image("reconstructions", tf.reshape(graph.model, [-1, 28, 28, 1]), 4)
         names = ["loss", "rec_loss", "reg_loss"]
         means = [tf.summary.scalar(name, tf.reduce_mean(getattr(graph, name))) for name in names]
-        self.feed_dict = {graph.x: images}
+        # With epsilon fed, a look at the images does not use up the training's random numbers.
+        self.feed_dict = {graph.x: images, graph.epsilon: np.zeros((len(images), graph.z.shape[1]))}
+        # py_func keeps the losses in a list, so that train() needs to know nothing of the log.
         notes = self.notes = []
         with tf.control_dependencies([graph.optimizer]):
             step = tf.train.get_global_step().read_value()
             note = tf.py_func(lambda *note: notes.append(note), [tf.summary.merge(means), step], [])
         self.graph = graph._replace(optimizer=tf.group(graph.optimizer, note))
-        # With a session the writer works at once, and an error is raised where it happens.
+        # With a session, FileWriter writes at once, so that a write error is raised here.
         self.writer = tf.summary.FileWriter(folder, tf.get_default_graph(), session=tfs)
 
     def write_epoch(self, tfs):
@@ -359,15 +386,15 @@ def parse_args(argv):
         parser.add_argument(name, default=default, help=f"{help} (default: %(default)s)", **how)
 
     flag("--learning-rate", learning_rate, "Adam's step size", type=number(float, 1e-30, 1e30))
-    flag("--n-epochs", n_epochs, "walks over the images", type=number(int, 1, 10**6))
-    flag("--batch-size", batch_size, "images a step", type=number(int, 1, 10**6))
+    flag("--n-epochs", n_epochs, "passes over the training images", type=number(int, 1, 10**6))
+    flag("--batch-size", batch_size, "images per training step", type=number(int, 1, 10**6))
     flag("--n-neurons", n_neurons, "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
     flag("--n-neurons-z", n_neurons_z, "latent dimensions", type=number(int, 1, 10**4))
     names = ["tanh", "relu", "sigmoid", "elu", "softplus"]
-    flag("--activation", activation.__name__, "of the hidden layers", choices=names)
+    flag("--activation", activation.__name__, "activation of the hidden layers", choices=names)
     flag("--cosine-decay", False, "let the learning rate fall to 0", action="store_true")
     flag("--denoise", False, "learn to restore noisy images", action="store_true")
-    flag("--seed", 123, "of all chance", type=number(int, 0, 2**31 - 1))
+    flag("--seed", 123, "seed of all random numbers", type=number(int, 0, 2**31 - 1))
     flag("--data-dir", MNIST_DATA, "where the four files of MNIST, or of a set like it, are")
     flag("--figures-dir", "figures", "where the pictures go")
     flag("--checkpoint-dir", None, "save every epoch here, and go on from the last one saved")
@@ -378,6 +405,7 @@ def parse_args(argv):
 def number(convert, low, high):
     """An argparse type: an int or a float, as convert is, from low to high."""
 
+    # argparse shows this name in its message: "invalid number value".
     def number(text):
         if not low <= convert(text) <= high:
             raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")

@@ -447,7 +447,7 @@ def test_progress_is_told_on_a_terminal_on_one_line_of_stderr(capfd, monkeypatch
     monkeypatch.setattr(sys, "stderr", terminal)
     assert list(display_progress(25, "epoch 0003")) == list(range(25))
     lines = terminal.getvalue().split("\r")
-    assert lines == ["epoch 0003: 0/25", "epoch 0003: 10/25", "epoch 0003: 20/25", ""]
+    assert lines == ["epoch 0003:  0/25", "epoch 0003: 10/25", "epoch 0003: 20/25", ""]
     assert capfd.readouterr() == ("", "")
 
 
@@ -457,7 +457,7 @@ def test_progress_is_told_before_the_step_it_names(monkeypatch):
     steps = display_progress(25, "epoch 0003")
     assert terminal.getvalue() == ""
     next(steps)
-    assert terminal.getvalue() == "epoch 0003: 0/25\r"
+    assert terminal.getvalue() == "epoch 0003:  0/25\r"
 
 
 # The screen.
