@@ -145,6 +145,13 @@ def check_writable(*folders):
             raise OSError(error.errno, error.strerror, folder) from error
 
 
+def folder_name(text):
+    """text, if a folder may have it as its name and a message can show it; else ValueError."""
+    if not text or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
 def saved_epochs(folder):
     """The epochs whose checkpoints are in folder, oldest first.
 

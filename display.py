@@ -1,12 +1,17 @@
 """Draws images and curves with matplotlib, and saves them as PNG."""
 
 import contextlib
+import logging
 import math
 import os
 import sys
 
-import matplotlib.pyplot as plt
 import numpy as np
+
+# As it is imported, matplotlib would tell on stderr of a home that it cannot write to.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+import matplotlib.pyplot as plt  # noqa: E402
 
 
 def display_images(images, labels=None, path=None, title=None):
@@ -102,8 +107,9 @@ def display_losses(losses, path=None):
 def display_progress(n_steps, name):
     """Yield 0 .. n_steps - 1, and show on stderr how far it is, if that is a terminal."""
     width = len(str(n_steps))
+    shown = sys.stderr is not None and sys.stderr.isatty()
     for step in range(n_steps):
-        if step % 10 == 0 and sys.stderr.isatty():
+        if step % 10 == 0 and shown:
             # Each such line is as long as the one before and shorter than a result: what is
             # printed next covers it.
             print(f"{name}: {step:{width}}/{n_steps}", end="\r", file=sys.stderr, flush=True)

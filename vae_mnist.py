@@ -23,16 +23,18 @@ import os
 import sys
 from collections import namedtuple
 
+import numpy as np
+
+# Before TensorFlow, which imports matplotlib too: display quiets it first.
+from data import MNIST_DATA, DataError, add_noise, draw_distinct, read_data_sets
+from data import check_writable, folder_name, saved_epochs
+from display import display_images, display_latent, display_losses, display_manifold
+from display import display_progress, show
+
 # TensorFlow reads its log level once, while it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import tensorflow.compat.v1 as tf
-
-from data import MNIST_DATA, DataError, add_noise, draw_distinct, read_data_sets
-from data import check_writable, saved_epochs
-from display import display_images, display_latent, display_losses, display_manifold
-from display import display_progress, show
 
 # The chapter's hyperparameters. All but n_inputs and n_outputs are the defaults of flags.
 learning_rate = 0.001
@@ -395,10 +397,10 @@ def parse_args(argv):
     flag("--cosine-decay", False, "let the learning rate fall to 0", action="store_true")
     flag("--denoise", False, "learn to restore noisy images", action="store_true")
     flag("--seed", 123, "seed of all random numbers", type=number(int, 0, 2**31 - 1))
-    flag("--data-dir", MNIST_DATA, "where the four files of MNIST, or of a set like it, are")
-    flag("--figures-dir", "figures", "where the pictures go")
-    flag("--checkpoint-dir", None, "save every epoch here, and go on from the last one saved")
-    flag("--log-dir", None, "write a log for TensorBoard here")
+    flag("--data-dir", MNIST_DATA, "where the four files of the data set are", type=folder_name)
+    flag("--figures-dir", "figures", "where the pictures go", type=folder_name)
+    flag("--checkpoint-dir", None, "save every epoch here, or go on from it", type=folder_name)
+    flag("--log-dir", None, "write a log for TensorBoard here", type=folder_name)
     return parser.parse_args(argv)
 
 

@@ -1,0 +1,92 @@
+"""The program run in ways that several test files share, none of which imports TensorFlow anew."""
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import re
+import select
+import sys
+import time
+from unittest import mock
+
+import vae_mnist
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
+if multiprocessing.current_process().name == "MainProcess":
+    # At once, to import while other tests run; and with the script's own log level, for which
+    # TensorFlow, where it is imported without the script, has put another.
+    with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
+        multiprocessing.forkserver.ensure_running()
+DRAWING = ["display_images", "display_latent", "display_losses", "display_manifold"]
+# What TensorFlow says before its own log level holds.
+START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\).*|I0000 00:00:.*")
+
+
+def our_lines(stderr):
+    """The lines of stderr that TensorFlow's start-up does not account for."""
+    return [line for line in stderr.splitlines() if not START_UP.fullmatch(line)]
+
+
+def call(*args, pictures=()):
+    """What main() returns for args. Drawing takes the longest: only pictures of DRAWING are."""
+    args = [str(arg) for arg in args]
+    left_out = {name: lambda *_: None for name in DRAWING if name not in pictures}
+    with mock.patch.dict(vars(vae_mnist), left_out):
+        return vae_mnist.main(args)
+
+
+def _run(args, stdout, stderr, pictures):
+    for number, path in ((1, stdout), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), number)
+    # As block-buffered as in any other process, whatever stdout is where the first one began.
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
+    sys.exit(call(*args, pictures=pictures) or 0)
+
+
+def start(*args, stdout, stderr, pictures=()):
+    """A multiprocessing.Process, forked from one that has TensorFlow, that calls main(args).
+
+    stdout and stderr are paths.
+    """
+    how = (args, str(stdout), str(stderr), pictures)
+    process = FORKS.Process(target=_run, args=how, daemon=True)
+    process.start()
+    return process
+
+
+def finish(process, timeout=120):
+    """Wait for the end of process, and return its exit code."""
+    process.join(timeout)
+    assert not process.is_alive(), "still running"
+    return process.exitcode
+
+
+def wait_for(condition, timeout=120):
+    """Wait until condition() is true, and return what it gave."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.001)
+    return condition()
+
+
+class Terminal:
+    """A terminal to write to at path."""
+
+    def __init__(self):
+        self._ends = os.openpty()
+        self._sent = ""
+        self.path = os.ttyname(self._ends[1])
+
+    def read(self):
+        """All that it has been sent so far."""
+        while select.select(self._ends[:1], [], [], 0)[0]:
+            self._sent += os.read(self._ends[0], 4096).decode()
+        return self._sent
+
+
+def files_in(folder):
+    """The content of each file in and below folder, by its path within it."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
