@@ -54,8 +54,7 @@ def placeholders(n_inputs, n_outputs):
     placeholders x can be a noisy y, and its values may then leave 0..1.
     """
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
-    y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
-    return x, y
+    return x, tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
 
 
 def dense(layer, n_units, params, name):
@@ -427,6 +426,7 @@ def main(argv=None):
     except BrokenPipeError:
         os._exit(141)  # nobody reads the results any more: end in silence, as if by SIGPIPE
     except OSError as error:
+        sys.stdout = None  # where it is full, Python would try again at the end, and complain
         return f"vae_mnist.py: error: {error.filename or 'standard output'}: {error.strerror}"
     except tf.errors.OpError as error:
         # Of TensorFlow's many lines, the one that names a file and what is wrong with it.

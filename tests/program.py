@@ -1,23 +1,18 @@
 """The program run in ways that several test files share, none of which imports TensorFlow anew."""
 
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import re
 import select
 import sys
 import time
+from hashlib import sha256
 from unittest import mock
 
 import vae_mnist
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
-if multiprocessing.current_process().name == "MainProcess":
-    # At once, to import while other tests run; and with the script's own log level, for which
-    # TensorFlow, where it is imported without the script, has put another.
-    with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
-        multiprocessing.forkserver.ensure_running()
 DRAWING = ["display_images", "display_latent", "display_losses", "display_manifold"]
 # What TensorFlow says before its own log level holds.
 START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\).*|I0000 00:00:.*")
@@ -32,7 +27,8 @@ def call(*args, pictures=()):
     """What main() returns for args. Drawing takes the longest: only pictures of DRAWING are."""
     args = [str(arg) for arg in args]
     left_out = {name: lambda *_: None for name in DRAWING if name not in pictures}
-    with mock.patch.dict(vars(vae_mnist), left_out):
+    # main() may give up a stdout that is full.
+    with mock.patch.dict(vars(vae_mnist), left_out), mock.patch("sys.stdout", sys.stdout):
         return vae_mnist.main(args)
 
 
@@ -51,7 +47,10 @@ def start(*args, stdout, stderr, pictures=()):
     """
     how = (args, str(stdout), str(stderr), pictures)
     process = FORKS.Process(target=_run, args=how, daemon=True)
-    process.start()
+    # The first one starts the one it is forked from. That is to have the script's own log level,
+    # in whose place TensorFlow, where it is imported without the script, has put another.
+    with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
+        process.start()
     return process
 
 
@@ -87,6 +86,6 @@ class Terminal:
 
 
 def files_in(folder):
-    """The content of each file in and below folder, by its path within it."""
+    """The digest of each file in and below folder, by its path within it."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in paths}

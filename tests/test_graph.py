@@ -187,6 +187,7 @@ def check_updates(found, expected):
                 assert not move.any()
                 continue
             assert distance(move, expected_move) < 1e-3, (key, step)
+            assert distance(found[step][key], expected[step][key]) < 1e-4, (key, step)
             if key == "w_e_0000":
                 assert distance(move[0], expected_move[0]) < 1e-3, "the faint pixel"
 
