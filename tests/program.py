@@ -1,5 +1,7 @@
 """The program run in ways that several test files share, none of which imports TensorFlow anew."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 import re
@@ -8,6 +10,8 @@ import sys
 import time
 from hashlib import sha256
 from unittest import mock
+
+import matplotlib.pyplot as plt
 
 import vae_mnist
 
@@ -25,28 +29,36 @@ def our_lines(stderr):
 
 def call(*args, pictures=()):
     """What main() returns for args. Drawing takes the longest: only pictures of DRAWING are."""
-    args = [str(arg) for arg in args]
     left_out = {name: lambda *_: None for name in DRAWING if name not in pictures}
     # main() may give up a stdout that is full.
     with mock.patch.dict(vars(vae_mnist), left_out), mock.patch("sys.stdout", sys.stdout):
-        return vae_mnist.main(args)
+        try:
+            return vae_mnist.main([str(arg) for arg in args])
+        finally:
+            plt.close("all")
 
 
-def _run(args, stdout, stderr, pictures):
+def printed(*args, pictures=()):
+    """What a run in this process, like that of call(), prints on stdout."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        assert call(*args, pictures=pictures) is None
+    return stdout.getvalue()
+
+
+def _run(args, stdout, stderr):
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), number)
     # As block-buffered as in any other process, whatever stdout is where the first one began.
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
-    sys.exit(call(*args, pictures=pictures) or 0)
+    sys.exit(call(*args) or 0)
 
 
-def start(*args, stdout, stderr, pictures=()):
-    """A multiprocessing.Process, forked from one that has TensorFlow, that calls main(args).
+def start(*args, stdout, stderr):
+    """A multiprocessing.Process, forked from one that has TensorFlow, that does call(*args).
 
     stdout and stderr are paths.
     """
-    how = (args, str(stdout), str(stderr), pictures)
-    process = FORKS.Process(target=_run, args=how, daemon=True)
+    process = FORKS.Process(target=_run, args=(args, str(stdout), str(stderr)), daemon=True)
     # The first one starts the one it is forked from. That is to have the script's own log level,
     # in whose place TensorFlow, where it is imported without the script, has put another.
     with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):

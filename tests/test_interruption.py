@@ -1,12 +1,12 @@
 """Runs that are killed, interrupted, out of room or logged: what they save, and how they go on."""
 
-import contextlib
 import functools
 import io
 import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -17,20 +17,13 @@ import matplotlib.image
 import pytest
 import tensorflow.compat.v1 as tf
 
-from program import DRAWING, Terminal, call, files_in, finish, our_lines, start, wait_for
+from program import DRAWING, Terminal, call, files_in, finish, our_lines, printed, start, wait_for
 
 
 @pytest.fixture(scope="module")
 def small(small_data):
     """A function that adds flags to those for a net of 16 neurons and 2 latent dimensions."""
     return lambda *flags: ["--data-dir", small_data, "--n-neurons", 16, "--n-neurons-z", 2, *flags]
-
-
-def printed(*flags):
-    """The lines on stdout, without where the pictures are, of a run in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        assert call(*flags) is None
-    return stdout.getvalue().splitlines()[:-1]
 
 
 def saved(folder):
@@ -50,11 +43,14 @@ def losses(folder):
     return json.loads(checkpoint.get_tensor("record"))[1]
 
 
-def test_loss(lines):
-    return float(re.fullmatch(r"test loss = (\S+) .*", lines[-2]).group(1))
+def loss_of(stdout):
+    """The test loss that a run printed."""
+    return float(re.search(r"^test loss = (\S+)", stdout, re.M).group(1))
 
 
-test_loss.__test__ = False
+def kinds(stdout):
+    """The first words of the lines that a run printed."""
+    return [line.split()[0] for line in stdout.splitlines()]
 
 
 # Killed
@@ -65,8 +61,8 @@ def long(small, tmp_path_factory):
     """Three epochs of 300 steps, uninterrupted."""
     tmp = tmp_path_factory.mktemp("long")
     flags = small("--batch-size", 2, "--n-epochs", 3, "--figures-dir", tmp / "figures")
-    lines = printed(*flags, "--checkpoint-dir", tmp / "saved")
-    return SimpleNamespace(flags=flags, lines=lines, losses=losses(tmp / "saved"))
+    stdout = printed(*flags, "--checkpoint-dir", tmp / "saved")
+    return SimpleNamespace(flags=flags, stdout=stdout, losses=losses(tmp / "saved"))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,7 @@ def killed(long, tmp_path_factory):
         flags=flags,
         folder=folder,
         left=left,
-        lines=(tmp / "stdout").read_text().splitlines(),
+        stdout=(tmp / "stdout").read_text(),
         stderr=(tmp / "stderr").read_text(),
     )
 
@@ -99,7 +95,7 @@ def test_a_kill_costs_only_the_epoch_in_progress(killed, long):
 
 
 def test_a_killed_run_goes_on_after_its_last_saved_epoch(killed):
-    assert [line.split()[0] for line in killed.lines] == ["test", "test", "pictures"]
+    assert kinds(killed.stdout) == ["test", "test", "pictures"]
     assert our_lines(killed.stderr) == []
 
 
@@ -110,7 +106,7 @@ def test_a_killed_run_ends_with_a_whole_loss_curve(killed):
 
 
 def test_a_killed_run_ends_near_one_that_was_not(killed, long):
-    assert test_loss(killed.lines[:2]) == pytest.approx(test_loss(long.lines), abs=1.5)
+    assert loss_of(killed.stdout) == pytest.approx(loss_of(long.stdout), abs=1.5)
 
 
 def test_the_newest_two_checkpoints_are_kept(killed):
@@ -122,11 +118,9 @@ def test_the_newest_two_checkpoints_are_kept(killed):
 def test_a_finished_run_draws_its_results_again_without_training(killed, tmp_path):
     before = files_in(killed.folder)
     flags = [*killed.flags, "--figures-dir", tmp_path]
-    with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        assert call(*flags, pictures=["display_losses", "display_latent"]) is None
-    lines = stdout.getvalue().splitlines()
-    assert [line.split()[0] for line in lines] == ["test", "test", "pictures"]
-    assert test_loss(lines[:2]) == pytest.approx(test_loss(killed.lines[:2]), rel=0.01)
+    stdout = printed(*flags, pictures=["display_losses", "display_latent"])
+    assert kinds(stdout) == ["test", "test", "pictures"]
+    assert loss_of(stdout) == pytest.approx(loss_of(killed.stdout), rel=0.01)
     assert sorted(files_in(tmp_path)) == ["latent.png", "loss.png"]
     assert files_in(killed.folder) == before
 
@@ -134,7 +128,7 @@ def test_a_finished_run_draws_its_results_again_without_training(killed, tmp_pat
 def test_more_epochs_may_follow_a_finished_run(killed, tmp_path):
     folder = tmp_path / "saved"
     shutil.copytree(str(killed.folder), str(folder))
-    assert len(printed(*killed.flags, "--n-epochs", 4, "--checkpoint-dir", folder)) == 2
+    printed(*killed.flags, "--n-epochs", 4, "--checkpoint-dir", folder)
     found = losses(folder)
     assert len(found) == 4
     assert found[:3] == losses(killed.folder)
@@ -199,6 +193,22 @@ def test_ctrl_c_without_checkpoints_says_how_to_have_them(small, tmp_path):
     assert re.search("interrupted.*none.*--checkpoint-dir", line)
 
 
+def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence(small, tmp_path):
+    pipe, stderr = tmp_path / "pipe", tmp_path / "stderr"
+    os.mkfifo(str(pipe))
+    end = os.open(str(pipe), os.O_RDONLY | os.O_NONBLOCK)
+    flags = small("--n-epochs", 100000, "--figures-dir", tmp_path / "figures")
+    process = start(*flags, stdout=pipe, stderr=stderr)
+    try:
+        wait_for(lambda: select.select([end], [], [], 0)[0], 60)
+        assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", os.read(end, 4096).decode())
+        assert process.is_alive()
+    finally:
+        os.close(end)
+    assert finish(process) in (-signal.SIGPIPE, 128 + signal.SIGPIPE)
+    assert stderr.read_text() == ""
+
+
 # Logged
 
 
@@ -208,11 +218,11 @@ def logged(small, tmp_path_factory):
     tmp = tmp_path_factory.mktemp("logged")
     flags = small("--batch-size", 50, "--n-epochs", 4, "--figures-dir", tmp / "figures")
     plain = printed(*flags)
-    lines = printed(*flags, "--log-dir", tmp / "log", "--checkpoint-dir", tmp / "saved")
+    stdout = printed(*flags, "--log-dir", tmp / "log", "--checkpoint-dir", tmp / "saved")
     (path,) = (tmp / "log").iterdir()
     return SimpleNamespace(
         plain=plain,
-        lines=lines,
+        stdout=stdout,
         losses=losses(tmp / "saved"),
         events=list(tf.train.summary_iterator(str(path))),
     )
@@ -225,7 +235,7 @@ def scalars(events, tag):
 
 
 def test_log_and_checkpoints_change_no_number(logged):
-    assert logged.lines == logged.plain
+    assert logged.stdout == logged.plain
 
 
 def test_the_log_holds_the_graph_in_scopes(logged):
