@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import select
+import signal
 import sys
 import time
 from hashlib import sha256
@@ -50,6 +51,8 @@ def _run(args, stdout, stderr):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), number)
     # As block-buffered as in any other process, whatever stdout is where the first one began.
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
+    # As at a terminal, even if these tests run in the background of a shell, which ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(call(*args) or 0)
 
 

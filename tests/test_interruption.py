@@ -170,22 +170,13 @@ def test_whenever_it_is_killed_the_next_start_goes_on(small, tmp_path):
 ENDLESS = ["--n-neurons", 500, "--batch-size", 600, "--n-epochs", 100000]
 
 
-def interrupt(process):
-    """Press Ctrl-C, and again where TensorFlow's own code has swallowed it. Returns the status."""
-    for _ in range(6):
-        os.kill(process.pid, signal.SIGINT)
-        process.join(10)
-        if not process.is_alive():
-            break
-    return finish(process, 0)
-
-
 def test_ctrl_c_ends_in_one_line_that_says_which_epoch_is_saved(small, tmp_path):
     folder, stderr = tmp_path / "saved", tmp_path / "stderr"
     flags = small(*ENDLESS, "--figures-dir", tmp_path / "figures", "--checkpoint-dir", folder)
     process = start(*flags, stdout=tmp_path / "stdout", stderr=stderr)
     wait_for(lambda: 1 in saved(folder))
-    assert interrupt(process) == 130
+    os.kill(process.pid, signal.SIGINT)
+    assert finish(process) == 130
     (line,) = stderr.read_text().splitlines()
     assert "interrupted" in line
     assert re.findall(r"\d+", line) == [str(saved(folder)[-1])]
@@ -196,7 +187,8 @@ def test_ctrl_c_without_checkpoints_says_how_to_have_them(small, tmp_path):
     flags = small(*ENDLESS, "--figures-dir", tmp_path / "figures")
     process = start(*flags, stdout=stdout, stderr=stderr)
     wait_for(lambda: stdout.exists() and stdout.read_text())
-    assert interrupt(process) == 130
+    os.kill(process.pid, signal.SIGINT)
+    assert finish(process) == 130
     (line,) = stderr.read_text().splitlines()
     assert re.search("interrupted.*none.*--checkpoint-dir", line)
 
