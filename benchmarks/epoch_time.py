@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/epoch_time.py [rounds]
 
 Each contestant trains the same network with 550 batches of 100 images; this program also tests the
-validation images after it, and "matrix products alone" only multiplies. Each has a process of its
-own, which is idle while another one runs. In a round each runs one epoch, in random order. Printed
-are the medians over the rounds, their ratio to this program's, and each process's peak memory (on
-Linux).
+validation images after it, and "matrix products alone" only multiplies. In each round they take
+turns, in random order: a new process, one epoch to warm up, three epochs to measure. New ones,
+because a process may be faster or slower than the next for all its life. Printed are the medians
+over all rounds, their ratio to this program's, and the peak memory of the process (on Linux).
 """
 
 import os
@@ -27,6 +27,7 @@ sys.path.insert(0, ROOT)
 from data import read_data_sets  # noqa: E402
 
 BATCH, LAYERS, Z, RATE = 100, [512, 256], 128, 0.001
+EPOCHS = 3
 
 
 def program():
@@ -232,21 +233,20 @@ CONTESTANTS = {
 
 
 def work(name):
-    """The life of a contestant's process: an epoch for each line on stdin, its time on stdout."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """One turn, in a process of its own: prints the version, the epochs' seconds, the memory."""
     try:
         epoch, version = CONTESTANTS[name]()
     except ImportError:
-        print("missing", flush=True)
+        print("missing")
         return
     epoch()
-    print(version, flush=True)
-    for _ in sys.stdin:
+    seconds = []
+    for _ in range(EPOCHS):
         start = time.perf_counter()
         epoch()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(seconds, peak, flush=True)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(version, *seconds, peak, sep="\n")
 
 
 def processor():
@@ -261,40 +261,27 @@ def processor():
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    workers, versions = {}, {}
-    for name in CONTESTANTS:
-        worker = subprocess.Popen(
-            [sys.executable, __file__, "--work", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        versions[name] = worker.stdout.readline().strip() or "failed"
-        if versions[name] in ("missing", "failed"):
-            print(f"{name}: {versions[name]}, left out")
-        else:
-            workers[name] = worker
-    seconds = {name: [] for name in workers}
-    peaks = {}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+    seconds = {name: [] for name in CONTESTANTS}
+    peaks, versions = {}, {}
     for _ in range(rounds):
-        # In a new order each time, with a pause: threads may spin on after their process's turn.
-        for name, worker in random.sample(list(workers.items()), len(workers)):
-            time.sleep(1)
-            worker.stdin.write("\n")
-            worker.stdin.flush()
-            taken, peak = worker.stdout.readline().split()
-            seconds[name].append(float(taken))
-            peaks[name] = int(peak) / 1024
-    for worker in workers.values():
-        worker.stdin.close()
-        worker.wait()
+        for name in random.sample(list(seconds), len(seconds)):
+            command = [sys.executable, __file__, "--work", name]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            lines = done.stdout.splitlines()
+            if done.returncode != 0 or lines == ["missing"]:
+                print(f"{name}: {'failed' if done.returncode else 'missing'}, left out")
+                del seconds[name]
+                continue
+            versions[name] = lines[0]
+            seconds[name] += [float(line) for line in lines[1:-1]]
+            peaks[name] = int(lines[-1]) / 1024
     ours = statistics.median(seconds["this program"])
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print("| contestant | seconds an epoch | to this program | peak memory, MiB | version |")
     print("| --- | --- | --- | --- | --- |")
-    for name in workers:
-        median = statistics.median(seconds[name])
+    for name, times in seconds.items():
+        median = statistics.median(times)
         row = [name, f"{median:.2f}", f"{median / ours:.2f}", f"{peaks[name]:.0f}", versions[name]]
         print(f"| {' | '.join(row)} |")
 
