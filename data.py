@@ -146,8 +146,11 @@ def check_writable(*folders):
 
 
 def folder_name(text):
-    """text, if a folder may have it as its name and a message can show it; else ValueError."""
-    if not text or not text.isprintable():
+    """text, if a folder may have it as its name and a message can show it; else ValueError.
+
+    Text with :// names no folder: TensorFlow would look for another file system.
+    """
+    if not text or not text.isprintable() or "://" in text:
         raise ValueError(text)
     return text
 
@@ -157,13 +160,20 @@ def saved_epochs(folder):
 
     A checkpoint is the files vae-<epoch>.*, and is complete if its index is there. Returns [] if
     folder is None or missing. Raises DataError if the folder holds other files and no checkpoint,
-    OSError if it cannot be listed.
+    OSError if it cannot be listed. Folders, pictures and logs may be in it: all that a run writes
+    may go to one place.
     """
+    # TensorFlow would not find its checkpoints there, or remove those of other folders.
+    pattern = re.search(r"[*?[\]]" if os.sep == "\\" else r"[*?[\]\\]", os.fspath(folder or ""))
+    if pattern:
+        raise DataError(f"{folder}: expected a folder for checkpoints without {pattern.group()}")
     if folder is None or not os.path.exists(folder):
         return []
     names = sorted(os.listdir(folder))
     indices = [re.fullmatch(r"vae-(0|[1-9]\d*)\.index", name) for name in names]
-    foreign = [name for name in names if not name.startswith(("vae-", "checkpoint"))]
+    own = re.compile(r"vae-|checkpoint|events\.out\.|.*\.png")
+    files = [name for name in names if not os.path.isdir(os.path.join(folder, name))]
+    foreign = [name for name in files if not own.match(name)]
     if foreign and not any(indices):
         raise DataError(f"{folder}: expected checkpoints or nothing, found {foreign[0]}")
     return sorted(int(index.group(1)) for index in indices if index)

@@ -81,7 +81,9 @@ def display_latent(z_mean, labels, path=None):
         axes.scatter(points[:, 0], points[:, 1], s=4, color=colour, label=str(label))
     axes.set_xlabel("z_mean[0]")
     axes.set_ylabel("z_mean[1]")
-    axes.legend(title="label", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5))
+    columns = math.ceil(len(np.unique(labels)) / 20)
+    legend = {"title": "label", "markerscale": 4, "ncol": columns}
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **legend)
     return _finish(figure, path, "Test images in the latent space")
 
 
@@ -155,7 +157,8 @@ def _finish(figure, path, title):
 
 def _save(figure, path):
     """Write a PNG under another name first, so that at path it is whole or absent."""
-    part = f"{path}.part"
+    # A name of this process alone: another run may be saving the same picture.
+    part = f"{path}.{os.getpid()}.part"
     try:
         figure.savefig(part, format="png")
         os.replace(part, path)

@@ -421,7 +421,7 @@ def main(argv=None):
     tf.logging.set_verbosity(tf.logging.ERROR)
     try:
         run(args)
-    except (DataError, FloatingPointError) as error:
+    except (DataError, FloatingPointError, MemoryError, UnicodeEncodeError) as error:
         return f"vae_mnist.py: error: {error}"
     except BrokenPipeError:
         os._exit(141)  # nobody reads the results any more: end in silence, as if by SIGPIPE
@@ -429,8 +429,8 @@ def main(argv=None):
         sys.stdout = None  # where it is full, Python would try again at the end, and complain
         return f"vae_mnist.py: error: {error.filename or 'standard output'}: {error.strerror}"
     except tf.errors.OpError as error:
-        # Of TensorFlow's many lines, the one that names a file and what is wrong with it.
-        lines = [line for line in str(error).splitlines() if "; " in line] or [repr(error)]
+        # Of TensorFlow's many lines, the one that names a file or tensor and what is wrong with it.
+        lines = [s for s in str(error).splitlines() if "; " in s or "OOM " in s] or [repr(error)]
         return f"vae_mnist.py: error: {lines[0]}"
     except KeyboardInterrupt:
         last = max(saved_epochs(args.checkpoint_dir), default="none")

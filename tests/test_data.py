@@ -756,6 +756,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert "letter.txt" in str(error.value)
 
 
+def test_folders_pictures_and_logs_are_no_strangers(tmp_path):
+    touch(tmp_path, "loss.png", "samples.png.123.part", "events.out.tfevents.123.host.v2")
+    (tmp_path / "figures").mkdir()
+    assert saved_epochs(tmp_path) == []
+
+
 def test_a_stranger_beside_checkpoints_is_let_be(tmp_path):
     touch(tmp_path, "letter.txt", "vae-4.index")
     assert saved_epochs(tmp_path) == [4]

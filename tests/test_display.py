@@ -217,6 +217,24 @@ def test_a_picture_is_saved_whole_and_alone(draw, tmp_path):
     assert len(np.unique(pixels[:, :, 0])) > 20
 
 
+def test_two_programs_may_save_the_same_picture_at_once(tmp_path, monkeypatch):
+    code = "import display; display.display_images([[0.0, 1.0, 2.0, 3.0]], path='picture.png')"
+    savefig = Figure.savefig
+
+    def interrupted(figure, *args, **kwargs):
+        savefig(figure, *args, **kwargs)
+        env = environment(PYTHONPATH=str(ROOT))
+        subprocess.run([sys.executable, "-c", code], cwd=str(tmp_path), env=env, check=True)
+
+    undisturbed = io.BytesIO()
+    images = np.eye(28)[None]
+    display_images(images).savefig(undisturbed, format="png")
+    monkeypatch.setattr(Figure, "savefig", interrupted)
+    display_images(images, path=str(tmp_path / "picture.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    assert (tmp_path / "picture.png").read_bytes() == undisturbed.getvalue()
+
+
 @every_figure
 def test_the_same_input_gives_the_same_bytes(draw, tmp_path):
     for name in ("one.png", "other.png"):
@@ -377,13 +395,16 @@ def test_a_label_has_the_same_colour_whatever_other_labels_there_are():
     assert np.array_equal(*colours)
 
 
-def test_the_latent_spaces_axes_and_legend_are_inside_the_picture():
-    figure = display_latent(Z_MEAN, Z_LABELS)
+@pytest.mark.parametrize("n_labels", [10, 62])
+def test_the_latent_spaces_axes_and_legend_are_inside_the_picture(n_labels, tmp_path, no_warnings):
+    z_mean = np.random.default_rng(2).normal(size=(512, 2))
+    figure = display_latent(z_mean, np.arange(512) % n_labels, str(tmp_path / "latent.png"))
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z_mean[0]", "z_mean[1]")
     figure.canvas.draw()
     box = axes.get_legend().get_window_extent()
     assert axes.bbox.x1 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
 
 
 # The losses.

@@ -164,6 +164,14 @@ def test_whenever_it_is_killed_the_next_start_goes_on(small, tmp_path):
     assert found[:-1] == known
 
 
+def test_all_that_a_run_writes_may_go_to_one_folder(small, tmp_path):
+    flags = small("--n-epochs", 2, "--figures-dir", tmp_path, "--log-dir", tmp_path / "log")
+    printed(*flags)
+    for _ in range(2):
+        printed(*flags, "--checkpoint-dir", tmp_path)
+    assert saved(tmp_path) == [0, 1]
+
+
 # Interrupted
 
 # Long steps: TensorFlow itself may crash at an interrupt in the short time between two of them.

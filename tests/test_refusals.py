@@ -104,9 +104,9 @@ TABLE = [
     *nonsense("--n-neurons-z", "many", "0", "-1", "nan", "inf", "1.5", "1e400", LARGE, ""),
     *nonsense("--seed", "lucky", "-1", "nan", "inf", "1.5", "1e400", LARGE, "2147483648", ""),
     *nonsense("--activation", "swish", "TANH", "None", ""),
-    *nonsense("--figures-dir", ""),
-    *nonsense("--checkpoint-dir", ""),
-    *nonsense("--log-dir", ""),
+    *nonsense("--figures-dir", "", "gs://bucket/figures"),
+    *nonsense("--checkpoint-dir", "", "gs://bucket/saved", "file:///tmp/saved"),
+    *nonsense("--log-dir", "", "ram://log"),
     *nonsense("--data-dir", ""),
     case("a path in no known letters", "--figures-dir {tmp}/\udcff", "--figures-dir"),
     case("no layer", "--n-neurons", "--n-neurons"),
@@ -134,6 +134,10 @@ TABLE = [
     case("a pixel too many", "", IMAGES, repack(IMAGES, lambda content: content + b"0")),
     case("labels of other images", "", TEST_LABELS + " 200 5600", copy(LABELS, TEST_LABELS)),
     case("no checkpoints", "--checkpoint-dir {tmp}/foreign", "{tmp}/foreign notes.txt"),
+    *[
+        case(f"{sign} in --checkpoint-dir", f"--checkpoint-dir '{{tmp}}/s{sign}d'", f"/s{sign}d")
+        for sign in "*?[]\\"
+    ],
     *[
         case(name, "--checkpoint-dir {tmp}/saved " + flags, "{tmp}/saved/vae-" + words, prepare)
         for name, flags, words, prepare in [

@@ -1,6 +1,7 @@
 """The program as its users meet it: what it prints, where, when, and the pictures it leaves."""
 
 import contextlib
+import io
 import os
 import re
 import runpy
@@ -9,11 +10,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from unittest import mock
 
 import matplotlib.image
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
+import vae_mnist
 from conftest import ROOT, SCRIPT, command, environment, run_script
 from program import DRAWING, Terminal, call, files_in, our_lines, printed
 
@@ -292,6 +296,42 @@ def test_a_loss_that_is_not_finite_ends_it_in_one_line_without_pictures(
     assert re.fullmatch("vae_mnist.py: error: .*epoch 0, batch [1-9].*--learning-rate", message)
     assert capsys.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+OUT_OF_MEMORY = """Graph execution error:
+
+Detected at node 'encoder/MatMul' defined at (most recent call last):
+Node: 'encoder/MatMul'
+OOM when allocating tensor with shape[100,10000] and type float on CPU:0 by allocator cpu
+Hint: If you want to see a list of allocated tensors when OOM happens, add an option."""
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (
+            tf.errors.ResourceExhaustedError(None, None, OUT_OF_MEMORY),
+            "OOM when allocating tensor with shape[100,10000] and type float on CPU:0 by"
+            " allocator cpu",
+        ),
+        (MemoryError("Unable to allocate 164. MiB"), "Unable to allocate 164. MiB"),
+    ],
+)
+def test_a_memory_that_is_too_small_ends_it_in_one_line(
+    error, line, small_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(vae_mnist, "train", mock.Mock(side_effect=error))
+    message = call(*small(small_data, "--figures-dir", tmp_path))
+    assert message == f"vae_mnist.py: error: {line}"
+
+
+def test_a_folder_that_stdout_has_no_letters_for_ends_it_in_one_line(small_data, tmp_path):
+    flags = small(small_data, "--n-epochs", 1, "--figures-dir", tmp_path / "数字")
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    with contextlib.redirect_stdout(stdout):
+        message = call(*flags)
+    assert re.fullmatch("vae_mnist.py: error: .*ascii.*", message)
+    numbers([EPOCHS[0], *RESULTS], stdout.buffer.getvalue().decode())
 
 
 # The chapter's numbers
