@@ -160,8 +160,8 @@ def saved_epochs(folder):
 
     A checkpoint is the files vae-<epoch>.*, and is complete if its index is there. Returns [] if
     folder is None or missing. Raises DataError if the folder holds other files and no checkpoint,
-    OSError if it cannot be listed. Folders, pictures and logs may be in it: all that a run writes
-    may go to one place.
+    or if TensorFlow takes its name for a pattern; OSError if it cannot be listed. Folders, pictures
+    and logs may be in it: all that a run writes may go to one place.
     """
     # TensorFlow would not find its checkpoints there, or remove those of other folders.
     pattern = re.search(r"[*?[\]]" if os.sep == "\\" else r"[*?[\]\\]", os.fspath(folder or ""))
