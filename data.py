@@ -11,9 +11,7 @@ Any set in MNIST's format will do, such as Fashion-MNIST. Nothing is downloaded.
 
 import gzip
 import os
-import re
 import struct
-import tempfile
 import zlib
 from typing import NamedTuple
 
@@ -119,64 +117,25 @@ def add_noise(images, rng, stddev=0.5):
     return np.asarray(images, np.float32) + np.float32(stddev) * noise
 
 
-def draw_distinct(data_set, n_images, rng):
+class ChapterImages(NamedTuple):
+    """The chapter's test_images, test_images_noisy and test_labels."""
+
+    images: np.ndarray
+    noisy: np.ndarray
+    labels: np.ndarray
+
+
+def draw_test_images(data_set, n_images, rng):
     """n_images random images of data_set with as many different labels, in random order.
 
-    Returns images, (n_images, 784), and labels, (n_images,): the chapter's test_images and
-    test_labels. Labels must be integers. If there are fewer than n_images different ones, fewer
-    images are returned. rng is a numpy Generator.
+    Returns them clean and noisy, (n_images, 784), with their labels, (n_images,), as ChapterImages.
+    Labels must be integers. If there are fewer than n_images different ones, fewer images are
+    returned. rng is a numpy Generator.
     """
     labels = rng.permutation(np.unique(data_set.labels))[:n_images]
     rows = [rng.choice(np.flatnonzero(data_set.labels == label)) for label in labels]
-    return data_set.images[rows], data_set.labels[rows]
-
-
-def check_writable(*folders):
-    """Make each folder that is missing, and see that a file can be written there; skips None.
-
-    Raises OSError, with the folder as its filename, where it cannot.
-    """
-    for folder in filter(None, folders):
-        try:
-            os.makedirs(folder, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b"0")
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, folder) from error
-
-
-def folder_name(text):
-    """text, if a folder may have it as its name and a message can show it; else ValueError.
-
-    Text with :// names no folder: TensorFlow would look for another file system.
-    """
-    if not text or not text.isprintable() or "://" in text:
-        raise ValueError(text)
-    return text
-
-
-def saved_epochs(folder):
-    """The epochs whose checkpoints are in folder, oldest first.
-
-    A checkpoint is the files vae-<epoch>.*, and is complete if its index is there. Returns [] if
-    folder is None or missing. Raises DataError if the folder holds other files and no checkpoint,
-    or if TensorFlow takes its name for a pattern; OSError if it cannot be listed. Folders, pictures
-    and logs may be in it: all that a run writes may go to one place.
-    """
-    # TensorFlow would not find its checkpoints there, or remove those of other folders.
-    pattern = re.search(r"[*?[\]]" if os.sep == "\\" else r"[*?[\]\\]", os.fspath(folder or ""))
-    if pattern:
-        raise DataError(f"{folder}: expected a folder for checkpoints without {pattern.group()}")
-    if folder is None or not os.path.exists(folder):
-        return []
-    names = sorted(os.listdir(folder))
-    indices = [re.fullmatch(r"vae-(0|[1-9]\d*)\.index", name) for name in names]
-    own = re.compile(r"vae-|checkpoint|events\.out\.|.*\.png")
-    files = [name for name in names if not os.path.isdir(os.path.join(folder, name))]
-    foreign = [name for name in files if not own.match(name)]
-    if foreign and not any(indices):
-        raise DataError(f"{folder}: expected checkpoints or nothing, found {foreign[0]}")
-    return sorted(int(index.group(1)) for index in indices if index)
+    images = data_set.images[rows]
+    return ChapterImages(images, add_noise(images, rng), data_set.labels[rows])
 
 
 def _read_part(folder, part):

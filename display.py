@@ -1,17 +1,11 @@
 """Draws images and curves with matplotlib, and saves them as PNG."""
 
 import contextlib
-import logging
 import math
 import os
-import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
-
-# As it is imported, matplotlib would tell on stderr of a home that it cannot write to.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
-
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def display_images(images, labels=None, path=None, title=None):
@@ -106,22 +100,19 @@ def display_losses(losses, path=None):
     return _finish(figure, path, "Loss by epoch")
 
 
-def display_progress(n_steps, name):
-    """Yield 0 .. n_steps - 1, and show on stderr how far it is, if that is a terminal."""
-    width = len(str(n_steps))
-    shown = sys.stderr is not None and sys.stderr.isatty()
-    for step in range(n_steps):
-        if step % 10 == 0 and shown:
-            # Each such line is as long as the one before and shorter than a result: what is
-            # printed next covers it.
-            print(f"{name}: {step:{width}}/{n_steps}", end="\r", file=sys.stderr, flush=True)
-        yield step
+def show(stop=lambda: False):
+    """Show every figure that is open, all at once, where there is a screen to show them on.
 
-
-def show():
-    """Show every figure that is open, all at once, where there is a screen to show them on."""
+    stop is asked again and again; where it is true, all windows are closed.
+    """
     figures = [plt.figure(number) for number in plt.get_fignums()]
     if any(figure.canvas.required_interactive_framework for figure in figures):
+        # In each window, for any of them may be closed first. Without a timer, Tk would let Python
+        # handle no signal before something happens in a window.
+        timers = [figure.canvas.new_timer(interval=200) for figure in figures]
+        for timer in timers:
+            timer.add_callback(lambda: plt.close("all") if stop() else None)
+            timer.start()
         plt.show()
 
 
@@ -144,9 +135,15 @@ def _new_figure(width, height):
 
 
 def _finish(figure, path, title):
-    """Add the title, then save the figure at path, or show it where path is None."""
+    """Add the title, then save the figure at path, or show it where path is None.
+
+    If there is a window, its title is that of the figure, or else the name of the file.
+    """
     if title is not None:
         figure.suptitle(title)
+    if title or path is not None:
+        name = title or os.path.splitext(os.path.basename(os.fspath(path)))[0]
+        figure.canvas.manager.set_window_title(name)
     figure.tight_layout()
     if path is None:
         show()

@@ -1,8 +1,24 @@
 """A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
 
-It follows the chapter section "Variational autoencoder in TensorFlow", for TensorFlow 1.15 to
-2.21. Read it from top to bottom: hyperparameters, placeholders, encoder, reparameterization,
-decoder, loss, optimizer, training, reconstruction.
+It follows the chapter section "Variational autoencoder in TensorFlow" step by step, for TensorFlow
+1.15 to 2.21. Read it from top to bottom. This is the whole network: in brackets the size of each
+layer, between two layers the names of the parameters.
+
+    x       (784)    the pixels of an image
+    |  w_e_0000, b_e_0000, tanh
+    layer   (512)
+    |  w_e_0001, b_e_0001, tanh
+    layer   (256)---------------------.
+    |  w_e_z_mean, b_e_z_mean         |  w_e_z_log_var, b_e_z_log_var
+    z_mean  (128)                     z_log_var  (128)
+    |                                 |
+    z       (128)    = z_mean + exp(z_log_var * 0.5) * epsilon, where epsilon is random
+    |  w_d_0001, b_d_0001, tanh
+    layer   (256)
+    |  w_d_0000, b_d_0000, tanh
+    layer   (512)
+    |  w_d_z_mean, b_d_z_mean, sigmoid
+    model   (784)    for each pixel, the probability that it is white
 
 The encoder turns an image x into a normal distribution q(z|x) over some hidden numbers z, the
 latent variables. The decoder turns a sample of z into an image that should look like y. The loss
@@ -17,24 +33,27 @@ natural logarithms.
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
 """
 
-import argparse
-import json
 import os
 import sys
 from collections import namedtuple
+from typing import NamedTuple
 
+# The modules beside this file are found even where Python is told not to look there by itself.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness.quiet  # noqa: F401, before those whose import it keeps quiet
 import numpy as np
-
-# Before TensorFlow, which imports matplotlib too: display quiets it first.
-from data import MNIST_DATA, DataError, add_noise, draw_distinct, read_data_sets
-from data import check_writable, folder_name, saved_epochs
-from display import display_images, display_latent, display_losses, display_manifold
-from display import display_progress, show
-
-# TensorFlow reads its log level once, while it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import tensorflow.compat.v1 as tf
+
+from data import MNIST_DATA, DataError, add_noise, draw_test_images, read_data_sets
+from display import display_images, display_latent, display_losses, display_manifold, show
+from harness.checkpoints import Checkpoints, next_epoch
+from harness.event_log import EventLog
+from harness.failures import StopAtNan, check_finite, check_writable, told
+from harness.flags import parse_flags
+from harness.hooks import Hook, Hooks
+from harness.interrupts import Interrupts
+from harness.progress import progress
 
 # The chapter's hyperparameters. All but n_inputs and n_outputs are the defaults of flags.
 learning_rate = 0.001
@@ -54,7 +73,8 @@ def placeholders(n_inputs, n_outputs):
     placeholders x can be a noisy y, and its values may then leave 0..1.
     """
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
-    return x, tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
+    y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
+    return x, y
 
 
 def dense(layer, n_units, params, name):
@@ -189,54 +209,130 @@ def build_graph(
     )
 
 
-def train(tfs, graph, data_set, epochs, batch_size, noise=None):
-    """Train for the numbers in epochs, a range. Yields the average loss after each epoch.
+def train_and_reconstruct(
+    graph,
+    mnist,
+    four,
+    epochs=range(n_epochs),
+    batch_size=batch_size,
+    noise=None,
+    figures_dir="figures",
+    hooks=Hook(),  # noqa: B008, it has no state
+):
+    """The chapter's last step: train the model, then let it redraw clean and noisy test images.
 
-    With noise, a numpy Generator, x is y plus new noise in every batch, and the model learns to
-    remove it. Raises FloatingPointError if the loss is infinite or nan.
+    four: the test images to redraw, as draw_test_images() gives them; the pictures go into
+    figures_dir. epochs: the numbers of the epochs. noise: None, or a numpy Generator; then x is y
+    plus new noise in every batch, and the model learns to remove it. hooks: told of each step and
+    epoch; may end the training by an exception.
     """
-    n_batches = data_set.num_examples // batch_size
-    for epoch in epochs:
-        epoch_loss = 0.0
-        for batch in display_progress(n_batches, f"epoch {epoch:04d}"):
-            Y_batch, _ = data_set.next_batch(batch_size)
-            X_batch = Y_batch if noise is None else add_noise(Y_batch, noise)
-            feed_dict = {graph.x: X_batch, graph.y: Y_batch}
-            _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
-            check_finite(batch_loss, f"epoch {epoch}, batch {batch}")
-            epoch_loss += float(batch_loss)
-        average_loss = epoch_loss / n_batches
-        if epoch % 10 == 9 or epoch == 0:
-            print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
-        yield average_loss
+    test_images, test_images_noisy, test_labels = four
+    n_batches = mnist.train.num_examples // batch_size
+    with tf.Session() as tfs:
+        tf.global_variables_initializer().run()
+        hooks.begin(tfs)
+        for epoch in epochs:
+            epoch_loss = 0.0
+            for batch in progress(n_batches, f"epoch {epoch:04d}"):
+                Y_batch, _ = mnist.train.next_batch(batch_size)
+                X_batch = Y_batch if noise is None else add_noise(Y_batch, noise)
+                feed_dict = {graph.x: X_batch, graph.y: Y_batch}
+                _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
+                epoch_loss += float(batch_loss)
+                hooks.after_step(epoch, batch, batch_loss)
+            average_loss = epoch_loss / n_batches
+            if epoch % 10 == 9 or epoch == 0:
+                print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
+            hooks.after_epoch(tfs, average_loss)
+        hooks.after_training(tfs)
+
+        Y_test_pred1 = tfs.run(graph.model, feed_dict={graph.x: test_images})
+        Y_test_pred2 = tfs.run(graph.model, feed_dict={graph.x: test_images_noisy})
+        display_images(test_images, test_labels, f"{figures_dir}/test_images.png")
+        display_images(Y_test_pred1, test_labels, f"{figures_dir}/Y_test_pred1.png")
+        display_images(test_images_noisy, test_labels, f"{figures_dir}/test_images_noisy.png")
+        display_images(Y_test_pred2, test_labels, f"{figures_dir}/Y_test_pred2.png")
+        hooks.end(tfs)
 
 
-def check_finite(loss, where):
-    """Raise FloatingPointError, saying where, if the loss is infinite or nan."""
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"loss is {loss} in {where}: try a lower --learning-rate")
+# The chapter ends here. What follows goes beyond it: losses of images that the training does not
+# see, and images that nobody has drawn.
+
+
+class Evaluation(NamedTuple):
+    """What a model is worth on a set of images, in means over them."""
+
+    rec_loss: float  # nats per image
+    reg_loss: float  # nats per image
+    mse: float  # squared error per pixel of the reconstructions against the clean images
+
+    @property
+    def loss(self):
+        return self.rec_loss + self.reg_loss
 
 
 def evaluate(tfs, graph, images, noise=None):
-    """Test the model on images, (n, n_outputs), or on noisy copies of them if noise is given.
-
-    Returns the means of rec_loss and reg_loss in nats per image, and the mean squared error per
-    pixel of the reconstructions against the clean images.
-    """
-    # In parts, so that memory stays small.
+    """Test the model on images, (n, n_outputs), or on noisy copies of them if noise is given."""
     sums = np.zeros(3)
+    # In parts, so that memory stays small.
     for i in range(0, len(images), 1000):
         Y = images[i : i + 1000]
         X = Y if noise is None else add_noise(Y, noise)
         fetches = [graph.rec_loss, graph.reg_loss, graph.model]
         rec_loss, reg_loss, model = tfs.run(fetches, feed_dict={graph.x: X, graph.y: Y})
         sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
-    return sums / len(images)
+    return Evaluation(*sums / len(images))
+
+
+class BeyondTheChapter(Hook):
+    """The validation loss after each epoch, the test loss after the last, and more pictures.
+
+    rng: a numpy Generator for the test images' noise, and for z. noise: as in
+    train_and_reconstruct(). losses: for each epoch so far the pair of its average training loss and
+    its validation loss, in nats per image.
+    """
+
+    def __init__(self, graph, mnist, rng, noise, figures_dir):
+        self.graph = graph
+        self.mnist = mnist
+        self.rng = rng
+        self.noise = noise
+        self.figures_dir = figures_dir
+        self.losses = []
+
+    def after_epoch(self, tfs, average_loss):
+        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.noise)
+        check_finite(validation.loss, f"epoch {len(self.losses)}, validation")
+        self.losses.append((average_loss, validation.loss))
+
+    def after_training(self, tfs):
+        clean = evaluate(tfs, self.graph, self.mnist.test.images)
+        noisy = evaluate(tfs, self.graph, self.mnist.test.images, self.rng)
+        # The loss of what was learned: with --denoise, to restore noisy images.
+        learned = clean if self.noise is None else noisy
+        loss, rec, reg = learned.loss, learned.rec_loss, learned.reg_loss
+        print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
+        print(f"test mse  = {clean.mse:0.6f} clean   {noisy.mse:0.6f} noisy", flush=True)
+
+    def end(self, tfs):
+        def decode(z):
+            return tfs.run(self.graph.model, feed_dict={self.graph.z: z})
+
+        n_neurons_z = int(self.graph.z.shape[1])
+        samples = decode(self.rng.standard_normal((100, n_neurons_z)))
+        title = "Decoded from z ~ N(0, I)"
+        display_images(samples, None, f"{self.figures_dir}/samples.png", title)
+        display_losses(self.losses, f"{self.figures_dir}/loss.png")
+        if n_neurons_z == 2:
+            test = self.mnist.test
+            z_mean = tfs.run(self.graph.z_mean, feed_dict={self.graph.x: test.images})
+            display_latent(z_mean, test.labels, f"{self.figures_dir}/latent.png")
+            display_manifold(decode, f"{self.figures_dir}/manifold.png")
 
 
 def run(args):
     """Run the chapter's program, from the data to the pictures, with what the flags add."""
-    first_epoch = max(saved_epochs(args.checkpoint_dir), default=-1) + 1
+    first_epoch = next_epoch(args.checkpoint_dir)
     # A run that goes on from a checkpoint needs random numbers that it has not used before.
     seed = args.seed + first_epoch
     mnist = read_data_sets(args.data_dir, seed=seed)
@@ -245,11 +341,10 @@ def run(args):
         raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
     check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
     rng = np.random.default_rng(args.seed)
-    test_images, test_labels = draw_distinct(mnist.test, 4, rng)
-    test_images_noisy = add_noise(test_images, rng)
+    four = draw_test_images(mnist.test, 4, rng)
     noise = np.random.default_rng([args.seed, first_epoch]) if args.denoise else None
 
-    with tf.Graph().as_default(), tf.Session() as tfs:
+    with tf.Graph().as_default(), Interrupts() as interrupts:
         tf.set_random_seed(seed)
         graph = build_graph(
             learning_rate=args.learning_rate,
@@ -258,185 +353,37 @@ def run(args):
             activation=getattr(tf.nn, args.activation),
             decay_steps=n_images // args.batch_size * args.n_epochs if args.cosine_decay else None,
         )
-        checkpoints = Checkpoints(args, mnist.train.labels) if args.checkpoint_dir else None
-        log = EventLog(args.log_dir, graph, tfs, test_images) if args.log_dir else None
-        tf.global_variables_initializer().run()
-        losses = checkpoints.restore(tfs) if first_epoch else []
-        epochs = range(first_epoch, args.n_epochs)
-        # With a log, a training step also notes its losses.
-        trained = log.graph if log else graph
-        for average_loss in train(tfs, trained, mnist.train, epochs, args.batch_size, noise):
-            rec, reg, _ = evaluate(tfs, graph, mnist.validation.images, noise)
-            check_finite(rec + reg, f"epoch {len(losses)}, validation")
-            losses.append((average_loss, rec + reg))
-            if log:
-                log.write_epoch(tfs)
-            if checkpoints:
-                checkpoints.save(tfs, losses)
-
-        clean = evaluate(tfs, graph, mnist.test.images)
-        noisy = evaluate(tfs, graph, mnist.test.images, rng)
-        # The loss of what was learned: with --denoise, to restore noisy images.
-        rec, reg, _ = noisy if args.denoise else clean
-        print(f"test loss = {rec + reg:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
-        print(f"test mse  = {clean[2]:0.6f} clean   {noisy[2]:0.6f} noisy", flush=True)
-
-        def decode(z):
-            return tfs.run(graph.model, feed_dict={graph.z: z})
-
-        Y_test_pred1 = tfs.run(graph.model, feed_dict={graph.x: test_images})
-        Y_test_pred2 = tfs.run(graph.model, feed_dict={graph.x: test_images_noisy})
-        display_images(test_images, test_labels, f"{args.figures_dir}/test_images.png")
-        display_images(Y_test_pred1, test_labels, f"{args.figures_dir}/Y_test_pred1.png")
-        display_images(test_images_noisy, test_labels, f"{args.figures_dir}/test_images_noisy.png")
-        display_images(Y_test_pred2, test_labels, f"{args.figures_dir}/Y_test_pred2.png")
-        # Beyond the chapter: decode z drawn from the prior, to make new images.
-        samples = decode(rng.standard_normal((100, args.n_neurons_z)))
-        display_images(samples, None, f"{args.figures_dir}/samples.png", "Decoded from z ~ N(0, I)")
-        display_losses(losses, f"{args.figures_dir}/loss.png")
-        if args.n_neurons_z == 2:
-            z_mean = tfs.run(graph.z_mean, feed_dict={graph.x: mnist.test.images})
-            display_latent(z_mean, mnist.test.labels, f"{args.figures_dir}/latent.png")
-            display_manifold(decode, f"{args.figures_dir}/manifold.png")
-    print(f"pictures in {args.figures_dir}", flush=True)
-    show()
-
-
-# The chapter ends here. What follows keeps a run safe, logs it, and reads its flags.
-
-
-class Checkpoints:
-    """The state of a run after each of its newest two epochs, in files vae-<epoch>.*
-
-    Besides all variables it holds a record: the losses so far, and the flags that a later run must
-    share to go on. TensorFlow writes the index last, and renames it when it is complete: if the
-    index is there, so is the whole checkpoint.
-    """
-
-    def __init__(self, args, labels):
-        self.folder = args.checkpoint_dir
-        self.flags = {k: v for k, v in vars(args).items() if k != "seed" and not k.endswith("_dir")}
-        # The first labels tell one data set from another, in whatever folder it is.
-        self.flags["first labels"] = labels[:20].tolist()
-        self.record = tf.get_variable("record", initializer="", trainable=False)
-        self.saver = tf.train.Saver(max_to_keep=2)
-
-    def restore(self, tfs):
-        """Set all variables from the newest checkpoint. Returns the losses up to it.
-
-        Raises DataError, and changes nothing in the folder, if it is damaged or was made with other
-        flags.
-        """
-        paths = [f"{self.folder}/vae-{epoch}" for epoch in saved_epochs(self.folder)]
-        try:
-            there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
-            # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
-            if len(losses) <= self.flags["n_epochs"] and not self.flags["cosine_decay"]:
-                there["n_epochs"] = self.flags["n_epochs"]
-            for name, here in self.flags.items():
-                if there[name] != here:
-                    raise DataError(f"{paths[-1]}: has {name} = {there[name]}, this run {here}")
-            self.saver.restore(tfs, paths[-1])
-        except (tf.errors.OpError, ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{paths[-1]}: damaged or foreign: remove its files") from error
-        self.saver.recover_last_checkpoints(paths)
-        return losses
-
-    def save(self, tfs, losses):
-        """Add a checkpoint of the epoch that the losses end with."""
-        self.record.load(json.dumps([self.flags, losses]), tfs)
-        self.saver.save(tfs, f"{self.folder}/vae", len(losses) - 1, write_meta_graph=False)
-
-
-class EventLog:
-    """For TensorBoard: the graph, the losses of each step, reconstructions after each epoch.
-
-    graph is the one to train: a step of its optimizer also notes the losses.
-    """
-
-    def __init__(self, folder, graph, tfs, images):
-        self.view = tf.summary.image("reconstructions", tf.reshape(graph.model, [-1, 28, 28, 1]), 4)
-        names = ["loss", "rec_loss", "reg_loss"]
-        means = [tf.summary.scalar(name, tf.reduce_mean(getattr(graph, name))) for name in names]
-        # With epsilon fed, a look at the images does not use up the training's random numbers.
-        self.feed_dict = {graph.x: images, graph.epsilon: np.zeros((len(images), graph.z.shape[1]))}
-        # py_func keeps the losses in a list, so that train() needs to know nothing of the log.
-        notes = self.notes = []
-        with tf.control_dependencies([graph.optimizer]):
-            step = tf.train.get_global_step().read_value()
-            note = tf.py_func(lambda *note: notes.append(note), [tf.summary.merge(means), step], [])
-        self.graph = graph._replace(optimizer=tf.group(graph.optimizer, note))
-        # With a session, FileWriter writes at once, so that a write error is raised here.
-        self.writer = tf.summary.FileWriter(folder, tf.get_default_graph(), session=tfs)
-
-    def write_epoch(self, tfs):
-        """Write what the epoch's steps noted, and what the model now makes of the images."""
-        self.notes.append(tfs.run([self.view, tf.train.get_global_step()], self.feed_dict))
-        while self.notes:
-            self.writer.add_summary(*self.notes.pop(0))
-        self.writer.flush()
-
-
-def parse_args(argv):
-    """The flags, or their defaults. Ends the program with status 2 where one makes no sense."""
-    parser = argparse.ArgumentParser(description="Train a variational autoencoder on MNIST.")
-    # One line: the usage is for --help.
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
-
-    def flag(name, default, help, **how):
-        parser.add_argument(name, default=default, help=f"{help} (default: %(default)s)", **how)
-
-    flag("--learning-rate", learning_rate, "Adam's step size", type=number(float, 1e-30, 1e30))
-    flag("--n-epochs", n_epochs, "passes over the training images", type=number(int, 1, 10**6))
-    flag("--batch-size", batch_size, "images per training step", type=number(int, 1, 10**6))
-    flag("--n-neurons", n_neurons, "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
-    flag("--n-neurons-z", n_neurons_z, "latent dimensions", type=number(int, 1, 10**4))
-    names = ["tanh", "relu", "sigmoid", "elu", "softplus"]
-    flag("--activation", activation.__name__, "activation of the hidden layers", choices=names)
-    flag("--cosine-decay", False, "let the learning rate fall to 0", action="store_true")
-    flag("--denoise", False, "learn to restore noisy images", action="store_true")
-    flag("--seed", 123, "seed of all random numbers", type=number(int, 0, 2**31 - 1))
-    flag("--data-dir", MNIST_DATA, "where the four files of the data set are", type=folder_name)
-    flag("--figures-dir", "figures", "where the pictures go", type=folder_name)
-    flag("--checkpoint-dir", None, "save every epoch here, or go on from it", type=folder_name)
-    flag("--log-dir", None, "write a log for TensorBoard here", type=folder_name)
-    return parser.parse_args(argv)
-
-
-def number(convert, low, high):
-    """An argparse type: an int or a float, as convert is, from low to high."""
-
-    # argparse shows this name in its message: "invalid number value".
-    def number(text):
-        if not low <= convert(text) <= high:
-            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
-        return convert(text)
-
-    return number
+        beyond = BeyondTheChapter(graph, mnist, rng, noise, args.figures_dir)
+        log = EventLog(args.log_dir, graph, four.images) if args.log_dir else None
+        checkpoints = Checkpoints(args, mnist.train, beyond.losses) if args.checkpoint_dir else None
+        train_and_reconstruct(
+            log.logged_graph if log else graph,
+            mnist,
+            four,
+            range(first_epoch, args.n_epochs),
+            args.batch_size,
+            noise,
+            args.figures_dir,
+            Hooks(StopAtNan(), beyond, log, checkpoints, interrupts),
+        )
+        print(f"pictures in {args.figures_dir}", flush=True)
+        interrupts.during(show)
 
 
 def main(argv=None):
     """Run the program. Returns its exit status, or the line that says what went wrong."""
-    args = parse_args(argv)
+    args = parse_flags(
+        argv,
+        learning_rate=learning_rate,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        n_neurons=n_neurons,
+        n_neurons_z=n_neurons_z,
+        activation=activation.__name__,
+        data_dir=MNIST_DATA,
+    )
     tf.logging.set_verbosity(tf.logging.ERROR)
-    try:
-        run(args)
-    except (DataError, FloatingPointError, MemoryError, UnicodeEncodeError) as error:
-        return f"vae_mnist.py: error: {error}"
-    except BrokenPipeError:
-        os._exit(141)  # nobody reads the results any more: end in silence, as if by SIGPIPE
-    except OSError as error:
-        sys.stdout = None  # where it is full, Python would try again at the end, and complain
-        return f"vae_mnist.py: error: {error.filename or 'standard output'}: {error.strerror}"
-    except tf.errors.OpError as error:
-        # Of TensorFlow's many lines, the one that names a file or tensor and what is wrong with it.
-        lines = [s for s in str(error).splitlines() if "; " in s or "OOM " in s] or [repr(error)]
-        return f"vae_mnist.py: error: {lines[0]}"
-    except KeyboardInterrupt:
-        last = max(saved_epochs(args.checkpoint_dir), default="none")
-        how = "with --checkpoint-dir, the same command goes on from there"
-        print(f"vae_mnist.py: interrupted: last epoch saved: {last}; {how}", file=sys.stderr)
-        return 130
+    return told(run, args)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import re
@@ -13,6 +14,7 @@ from hashlib import sha256
 from unittest import mock
 
 import matplotlib.pyplot as plt
+import tensorflow.compat.v1 as tf
 
 import vae_mnist
 
@@ -26,6 +28,11 @@ START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\)
 def our_lines(stderr):
     """The lines of stderr that TensorFlow's start-up does not account for."""
     return [line for line in stderr.splitlines() if not START_UP.fullmatch(line)]
+
+
+def small_net(data, *flags):
+    """Flags for a net of 16 neurons and 2 latent dimensions on the data set in the folder data."""
+    return ["--data-dir", data, "--n-neurons", 16, "--n-neurons-z", 2, *flags]
 
 
 def call(*args, pictures=()):
@@ -46,22 +53,26 @@ def printed(*args, pictures=()):
     return stdout.getvalue()
 
 
-def _run(args, stdout, stderr):
+def _run(args, stdout, stderr, pictures, screen):
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), number)
     # As block-buffered as in any other process, whatever stdout is where the first one began.
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
     # As at a terminal, even if these tests run in the background of a shell, which ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(call(*args) or 0)
+    if screen:
+        os.environ["DISPLAY"] = screen
+        plt.switch_backend("TkAgg")
+    sys.exit(call(*args, pictures=pictures) or 0)
 
 
-def start(*args, stdout, stderr):
+def start(*args, stdout, stderr, pictures=(), screen=None):
     """A multiprocessing.Process, forked from one that has TensorFlow, that does call(*args).
 
-    stdout and stderr are paths.
+    stdout and stderr are paths. screen: the name of the X display where Tk is to open windows.
     """
-    process = FORKS.Process(target=_run, args=(args, str(stdout), str(stderr)), daemon=True)
+    how = (args, str(stdout), str(stderr), pictures, screen)
+    process = FORKS.Process(target=_run, args=how, daemon=True)
     # The first one starts the one it is forked from. That is to have the script's own log level,
     # in whose place TensorFlow, where it is imported without the script, has put another.
     with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
@@ -104,3 +115,15 @@ def files_in(folder):
     """The digest of each file in and below folder, by its path within it."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+def saved(folder):
+    """The epochs whose checkpoints have an index in folder."""
+    names = os.listdir(str(folder)) if folder.exists() else []
+    return sorted(int(name[4:-6]) for name in names if name.endswith(".index"))
+
+
+def losses(folder):
+    """The losses that the newest checkpoint in folder has on record."""
+    checkpoint = tf.train.load_checkpoint(str(folder / f"vae-{saved(folder)[-1]}"))
+    return json.loads(checkpoint.get_tensor("record"))[1]

@@ -1,0 +1,66 @@
+"""The command line: the flags, the values they take, and what is said of them."""
+
+import argparse
+
+ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus"]
+
+
+def number(convert, low, high):
+    """An argparse type: an int or a float, as convert is, from low to high."""
+
+    def parse(text):
+        if not low <= convert(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
+        return convert(text)
+
+    # argparse shows this name in its message: "invalid number value".
+    parse.__name__ = "number"
+    return parse
+
+
+def folder_name(text):
+    """text, if a folder may have it as its name and a message can show it; else ValueError.
+
+    Text with :// names no folder: TensorFlow would look for another file system.
+    """
+    if not text or not text.isprintable() or "://" in text:
+        raise ValueError(text)
+    return text
+
+
+def parse_flags(argv, **defaults):
+    """The flags in argv. Ends the program with status 2 where one makes no sense.
+
+    argv: a list of words, or None for those of the command line. defaults: by name, the values of
+    flags that are not given and have none here.
+    """
+    parser = argparse.ArgumentParser(description="Train a variational autoencoder on MNIST.")
+    # One line: the usage is for --help.
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+
+    def flag(name, help, **how):
+        parser.add_argument(name, help=f"{help} (default: %(default)s)", **how)
+
+    def switch(name, help):
+        flag(name, help, action="store_true")
+
+    flag("--learning-rate", "Adam's step size", type=number(float, 1e-30, 1e30))
+    flag("--n-epochs", "passes over the training images", type=number(int, 1, 10**6))
+    flag("--batch-size", "images per training step", type=number(int, 1, 10**6))
+    flag("--n-neurons", "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
+    flag("--n-neurons-z", "latent dimensions", type=number(int, 1, 10**4))
+    flag("--activation", "activation of the hidden layers", choices=ACTIVATIONS)
+    switch("--cosine-decay", "let the learning rate fall to 0")
+    switch("--denoise", "learn to restore noisy images")
+    flag("--seed", "seed of all random numbers", default=123, type=number(int, 0, 2**31 - 1))
+    flag("--data-dir", "where the four files of the data set are", type=folder_name)
+    flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)
+    flag("--checkpoint-dir", "save every epoch here, or go on from it", type=folder_name)
+    flag("--log-dir", "write a log for TensorBoard here", type=folder_name)
+    parser.set_defaults(**defaults)
+    return parser.parse_args(argv)
+
+
+def lasting(args):
+    """Those of the flags, by name, that a run must share to go on from a checkpoint."""
+    return {k: v for k, v in vars(args).items() if k != "seed" and not k.endswith("_dir")}

@@ -1,0 +1,175 @@
+"""Saving a run after each epoch, and going on: what a kill costs, and what may be in the folder."""
+
+import os
+import random
+import re
+import shutil
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from harness.checkpoints import CheckpointError, saved_epochs
+from program import Terminal, call, files_in, finish, losses, our_lines, printed, saved, small_net
+from program import start, wait_for
+
+
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    assert finish(process) == -signal.SIGKILL
+
+
+def loss_of(stdout):
+    """The test loss that a run printed."""
+    return float(re.search(r"^test loss = (\S+)", stdout, re.M).group(1))
+
+
+def first_words(stdout):
+    return [line.split()[0] for line in stdout.splitlines()]
+
+
+# What is saved in a folder
+
+
+@pytest.mark.parametrize(
+    "names, epochs",
+    [
+        pytest.param("", [], id="nothing"),
+        pytest.param("vae-2.index vae-10.index vae-0.index", [0, 2, 10], id="by their numbers"),
+        pytest.param("vae-0.data-00000-of-00001", [], id="data without an index"),
+        pytest.param("vae-1.index vae-3.index.tempstate123", [1], id="an index half written"),
+        pytest.param("loss.png samples.png.1.part z.gif", [], id="pictures"),
+        pytest.param("events.out.tfevents.123.host.v2", [], id="a log"),
+        pytest.param("letter.txt vae-4.index", [4], id="a stranger beside a checkpoint"),
+    ],
+)
+def test_an_epoch_is_saved_when_its_index_stands_whatever_else_is_there(names, epochs, tmp_path):
+    for name in ["checkpoint", *names.split()]:
+        (tmp_path / name).touch()
+    (tmp_path / "figures").mkdir()
+    assert saved_epochs(str(tmp_path)) == epochs
+
+
+def test_no_folder_and_a_missing_one_hold_no_epoch(tmp_path):
+    assert saved_epochs(None) == saved_epochs(str(tmp_path / "missing")) == []
+
+
+def test_a_folder_of_something_else_is_refused_by_its_name(tmp_path):
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(tmp_path))}: .* letter.txt$"):
+        saved_epochs(str(tmp_path))
+
+
+# A run that is killed
+
+
+@pytest.fixture(scope="module")
+def whole(small_data, tmp_path_factory):
+    """Three epochs of 300 steps, uninterrupted."""
+    tmp = tmp_path_factory.mktemp("whole")
+    flags = ["--batch-size", 2, "--n-epochs", 3, "--figures-dir", tmp / "figures"]
+    flags = small_net(small_data, *flags)
+    stdout = printed(*flags, "--checkpoint-dir", tmp / "saved")
+    return SimpleNamespace(flags=flags, stdout=stdout, losses=losses(tmp / "saved"))
+
+
+@pytest.fixture(scope="module")
+def killed(whole, tmp_path_factory):
+    """The same, killed a tenth into epoch 1, as if while saving, and started again."""
+    tmp = tmp_path_factory.mktemp("killed")
+    folder, terminal = tmp / "saved", Terminal()
+    flags = [*whole.flags, "--checkpoint-dir", folder]
+    process = start(*flags, stdout=tmp / "before", stderr=terminal.path)
+    wait_for(lambda: re.search("epoch 0001: *30/300", terminal.read()))
+    kill(process)
+    left = SimpleNamespace(saved=saved(folder), losses=losses(folder))
+    half = (folder / "vae-0.data-00000-of-00001").read_bytes()[:5000]
+    for name in ("vae-1.data-00000-of-00001", "vae-1.data-00000-of-00001.tempstate1"):
+        (folder / name).write_bytes(half)
+    assert finish(start(*flags, stdout=tmp / "stdout", stderr=tmp / "stderr")) == 0
+    stdout, stderr = (tmp / "stdout").read_text(), (tmp / "stderr").read_text()
+    return SimpleNamespace(flags=flags, folder=folder, left=left, stdout=stdout, stderr=stderr)
+
+
+def test_a_kill_costs_only_the_epoch_in_progress(killed, whole):
+    assert killed.left.saved == [0]
+    assert killed.left.losses == whole.losses[:1]
+
+
+def test_a_killed_run_goes_on_after_its_last_saved_epoch(killed):
+    # With epoch 0 repeated, the first word would be "epoch:".
+    assert first_words(killed.stdout) == ["test", "test", "pictures"]
+    assert our_lines(killed.stderr) == []
+
+
+def test_a_killed_run_ends_with_a_whole_loss_curve(killed):
+    found = losses(killed.folder)
+    assert len(found) == 3
+    assert found[:1] == killed.left.losses
+
+
+def test_a_killed_run_ends_near_one_that_was_not(killed, whole):
+    assert loss_of(killed.stdout) == pytest.approx(loss_of(whole.stdout), abs=1.5)
+
+
+def test_the_newest_two_checkpoints_are_kept(killed):
+    names = {name for name in os.listdir(str(killed.folder)) if "tempstate" not in name}
+    data = {f"vae-{epoch}.data-00000-of-00001" for epoch in (1, 2)}
+    assert names == {"checkpoint", "vae-1.index", "vae-2.index"} | data
+
+
+def test_whenever_it_is_killed_the_next_start_goes_on(small_data, tmp_path):
+    folder, output, draw = tmp_path / "saved", tmp_path / "output", random.Random(1)
+    flags = ["--n-neurons", 300, "--batch-size", 300, "--figures-dir", tmp_path / "figures"]
+    flags = small_net(small_data, *flags, "--checkpoint-dir", folder)
+
+    def saving():
+        return any("tempstate" in name for name in os.listdir(str(folder)))
+
+    known = []
+    for kill_while_saving in (True, False, True, False):
+        n_known = len(known)
+        process = start(*flags, "--n-epochs", 1000, stdout=output, stderr=output)
+        wait_for(lambda: saved(folder)[-1:] >= [n_known])  # noqa: B023, called at once
+        if kill_while_saving:
+            wait_for(saving)
+        else:
+            process.join(draw.uniform(0, 0.1))
+        seen = saved(folder)[-1]
+        kill(process)
+        found = losses(folder)
+        assert seen <= len(found) - 1 == saved(folder)[-1]
+        assert found[:n_known] == known
+        known = found
+    assert "error" not in output.read_text()
+    printed(*flags, "--n-epochs", len(known) + 1)
+    assert losses(folder)[:-1] == known
+
+
+# A run that is finished
+
+
+def test_a_finished_run_draws_its_results_again_without_training(killed, tmp_path):
+    before = files_in(killed.folder)
+    flags = [*killed.flags, "--figures-dir", tmp_path]
+    stdout = printed(*flags, pictures=["display_losses", "display_latent"])
+    assert first_words(stdout) == ["test", "test", "pictures"]
+    assert loss_of(stdout) == pytest.approx(loss_of(killed.stdout), rel=0.01)
+    assert sorted(files_in(tmp_path)) == ["latent.png", "loss.png"]
+    assert files_in(killed.folder) == before
+
+
+def test_more_epochs_may_follow_a_finished_run(killed, tmp_path):
+    folder = tmp_path / "saved"
+    shutil.copytree(str(killed.folder), str(folder))
+    printed(*killed.flags, "--n-epochs", 4, "--checkpoint-dir", folder)
+    assert len(losses(folder)) == 4
+    assert losses(folder)[:3] == losses(killed.folder)
+
+
+def test_all_that_a_run_writes_may_go_to_one_folder(small_data, tmp_path):
+    flags = ["--n-epochs", 2, "--figures-dir", tmp_path, "--log-dir", tmp_path / "log"]
+    flags = small_net(small_data, *flags)
+    for checkpoints in ([], ["--checkpoint-dir", tmp_path], ["--checkpoint-dir", tmp_path]):
+        assert call(*flags, *checkpoints, pictures=["display_losses"]) is None
+    assert saved(tmp_path) == [0, 1]

@@ -1,0 +1,155 @@
+"""The command line: what is taken, what is refused in one line, and what --help says of it."""
+
+import re
+import sys
+
+import pytest
+
+from conftest import ROOT
+from harness.flags import lasting, parse_flags
+from program import call
+
+NO_NUMBER = ["many", "-1", "nan", "inf", "-inf", "1e400", ""]
+NO_INTEGER = [*NO_NUMBER, "1.5", "1" + 30 * "0"]
+
+REFUSED = {
+    "--learning-rate": [*NO_NUMBER, "0", "-0.001", "0,001", "1e31", "1e-31", "1e-400"],
+    "--n-epochs": [*NO_INTEGER, "0", "1000001"],
+    "--batch-size": [*NO_INTEGER, "0", "1000001"],
+    "--n-neurons": [*NO_INTEGER, "0", "10001"],
+    "--n-neurons-z": [*NO_INTEGER, "0", "10001"],
+    "--activation": ["swish", "TANH", "None", ""],
+    "--seed": [*NO_INTEGER, "2147483648"],
+    "--data-dir": ["", "gs://bucket/data"],
+    "--figures-dir": ["", "gs://bucket/figures"],
+    "--checkpoint-dir": ["", "gs://bucket/saved", "file:///tmp/saved"],
+    "--log-dir": ["", "ram://log"],
+}
+
+TAKEN = {
+    "--learning-rate": {"1e-30": 1e-30, "1e30": 1e30},
+    "--n-epochs": {"1": 1, "1000000": 1000000},
+    "--batch-size": {"1": 1, "1000000": 1000000},
+    "--n-neurons": {"1": [1], "10000": [10000], "3 2 2": [3, 2, 2]},
+    "--n-neurons-z": {"1": 1, "10000": 10000},
+    "--activation": {name: name for name in ("tanh", "relu", "sigmoid", "elu", "softplus")},
+    "--seed": {"0": 0, "2147483647": 2147483647},
+    "--data-dir": {"ein/Ordner/für/数字": "ein/Ordner/für/数字"},
+}
+
+
+def cases(table):
+    return [
+        pytest.param(flag, v, id=f"{flag} {v or 'empty'}") for flag in table for v in table[flag]
+    ]
+
+
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    """A function that gives the line in which words of a command line are refused."""
+    monkeypatch.setattr(sys, "argv", ["vae_mnist.py"])
+
+    def refusal(*words, parse=parse_flags):
+        with pytest.raises(SystemExit) as exit:
+            parse(words)
+        assert exit.value.code == 2
+        stdout, stderr = capsys.readouterr()
+        (line,) = stderr.splitlines()
+        assert line.startswith("vae_mnist.py: error: ")
+        assert stdout == ""
+        return line
+
+    return refusal
+
+
+@pytest.mark.parametrize("flag, value", cases(REFUSED))
+def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
+    # As a word of its own: the 0 of a limit is not the 0 that was given.
+    assert re.search(rf"{flag}: .*(?<![\w.]){re.escape(value)}(?!\w)", refusal(f"{flag}={value}"))
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["--figures-dir", "figures/\udcff"], r"--figures-dir: .*\\udcff"),
+        (["--log-dir", "two\nlines"], r"--log-dir: .*two\\nlines"),
+        (["--n-neurons"], "--n-neurons: "),
+        (["--n-neurons", "16", "0"], "--n-neurons: .*not 0"),
+        (["--n-epochs", "--denoise"], "--n-epochs: "),
+        (["--n-layers", "3"], "--n-layers"),
+        (["--denoise", "fast"], "fast"),
+        (["--cosine-decay=yes"], "--cosine-decay: .*yes"),
+        (["--n-ne", "3"], "--n-ne.*--n-neurons.*--n-neurons-z"),
+    ],
+    ids=[
+        "a folder in no known letters",
+        "a folder of two lines",
+        "no layer",
+        "a layer of none",
+        "a flag without its value",
+        "an unknown flag",
+        "an unknown word",
+        "a value for a switch",
+        "a shortened flag of two meanings",
+    ],
+)
+def test_a_command_line_without_sense_is_refused(words, named, refusal):
+    assert re.search(named, refusal(*words))
+
+
+def test_the_program_refuses_it_before_all_else(refusal, tmp_path):
+    folders = [f"--figures-dir={tmp_path}/figures", f"--checkpoint-dir={tmp_path}/saved"]
+    words = [f"--data-dir={tmp_path}/nowhere", *folders, "--n-epochs=0"]
+    line = refusal(*words, parse=lambda words: call(*words))
+    assert "--n-epochs" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag, value", cases(TAKEN))
+def test_a_value_at_a_limit_is_taken(flag, value):
+    args = parse_flags([flag, *value.split()])
+    assert getattr(args, flag[2:].replace("-", "_")) == TAKEN[flag][value]
+
+
+def test_a_default_of_the_programs_holds_where_the_flag_is_not_given():
+    args = parse_flags(["--batch-size", "7"], n_epochs=5, batch_size=6)
+    assert (args.n_epochs, args.batch_size) == (5, 7)
+
+
+def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit) as exit:
+        call("--help")
+    assert exit.value.code == 0
+    described = re.findall(r"^  (--[a-z-]+)[^(]*\(default: (.*)\)$", capsys.readouterr().out, re.M)
+    assert dict(described) == {
+        "--learning-rate": "0.001",
+        "--n-epochs": "20",
+        "--batch-size": "100",
+        "--n-neurons": "[512, 256]",
+        "--n-neurons-z": "128",
+        "--activation": "tanh",
+        "--cosine-decay": "False",
+        "--denoise": "False",
+        "--seed": "123",
+        "--data-dir": str(ROOT / "MNIST_data"),
+        "--figures-dir": "figures",
+        "--checkpoint-dir": "None",
+        "--log-dir": "None",
+    }
+
+
+def test_a_run_that_goes_on_shares_all_flags_but_the_seed_and_the_folders():
+    words = "--learning-rate 0.1 --n-epochs 2 --batch-size 3 --n-neurons 4 5 --n-neurons-z 6"
+    words += " --activation relu --denoise --seed 7"
+    words += " --data-dir a --figures-dir b --checkpoint-dir c --log-dir d"
+    assert lasting(parse_flags(words.split())) == {
+        "learning_rate": 0.1,
+        "n_epochs": 2,
+        "batch_size": 3,
+        "n_neurons": [4, 5],
+        "n_neurons_z": 6,
+        "activation": "relu",
+        "cosine_decay": False,
+        "denoise": True,
+    }
