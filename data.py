@@ -111,10 +111,19 @@ def read_data_sets(train_dir=MNIST_DATA, one_hot=False, validation_size=5000, se
 def add_noise(images, rng, stddev=0.5):
     """images plus stddev times standard normal numbers drawn from rng, a numpy Generator.
 
-    Float32, in the shape of images. Not clipped: pixel values leave 0..1, as in the chapter.
+    stddev: one number, or one for each image, (n, 1). Float32, in the shape of images. Not clipped:
+    pixel values leave 0..1, as in the chapter.
     """
     noise = rng.standard_normal(np.shape(images), dtype=np.float32)
-    return np.asarray(images, np.float32) + np.float32(stddev) * noise
+    return np.asarray(images, np.float32) + np.asarray(stddev, np.float32) * noise
+
+
+def add_mixed_noise(images, rng, stddev=0.5):
+    """images, (n, 784), plus noise as in add_noise(), from none up to stddev, its own for each.
+
+    Little noise is the most frequent: its strength is stddev times the square of a uniform number.
+    """
+    return add_noise(images, rng, stddev * np.square(rng.random((len(images), 1))))
 
 
 class ChapterImages(NamedTuple):

@@ -6,12 +6,14 @@ import os
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.animation import PillowWriter
 
 
 def display_images(images, labels=None, path=None, title=None):
     """A figure of images, each under its label: a row for a few, a grid for many.
 
     images: (n, 28, 28) or (n, 784) for at least one; colours span each image's own values.
+    The place of an image that is not finite stays empty.
     labels: n titles for the images. title: one line above them all.
 
     Called with images and labels alone it shows the figure, as the chapter's helper does.
@@ -27,30 +29,59 @@ def display_images(images, labels=None, path=None, title=None):
     figure = _new_figure(width, (side + headroom) * rows + 0.4 * (title is not None))
     for i, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, i + 1)
-        axes.imshow(image)
         axes.axis("off")
+        if np.isfinite(image).all():
+            axes.imshow(image)
         if labels is not None:
             axes.set_title(labels[i])
     return _finish(figure, path, title)
 
 
-def display_manifold(decode, path=None, k=20):
-    """A figure of the images that lie in a latent space of two dimensions, k to a side.
+def display_compared(rows, labels, path=None):
+    """A figure of rows of images, one below the other, in one scale of colours from 0 to 1.
 
-    decode: a function from z, (k * k, 2), to images, (k * k, 784). The z lie at the quantiles of
-    the standard normal prior, so there are more where it is denser.
-    Path, result and error as in display_images().
+    rows: images, (n, 784) or (n, 28, 28), by the name of the row. labels: n titles for the columns.
+    The place of an image that is not finite stays empty. Path, result and error as in
+    display_images().
+    """
+    figure = _new_figure(1.5 * len(labels) + 1.2, 1.5 * len(rows) + 0.3)
+    for i, (name, images) in enumerate(rows.items()):
+        for j, image in enumerate(_as_squares(images)):
+            axes = figure.add_subplot(len(rows), len(labels), i * len(labels) + j + 1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_frame_on(False)
+            if np.isfinite(image).all():
+                axes.imshow(image, vmin=0, vmax=1)
+            if i == 0:
+                axes.set_title(labels[j])
+            if j == 0:
+                axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return _finish(figure, path, None)
+
+
+def prior_grid(k):
+    """k * k points z, (k * k, 2), at the quantiles of the standard normal prior, and its k ticks.
+
+    There are more of them where the prior is denser. Row by row, z[0] grows fastest.
     """
     # The inverse normal distribution, from a table: statistics.NormalDist needs Python 3.8.
     table = np.linspace(-5, 5, 10001)
     cumulative = [0.5 + 0.5 * math.erf(value / math.sqrt(2)) for value in table]
     ticks = np.interp((np.arange(k) + 0.5) / k, cumulative, table)
-    images = _as_squares(decode(np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)))
-    # z[1] grows from row to row; reversed, it grows upwards in the picture.
-    rows = images.reshape(k, k, *images.shape[1:])[::-1]
+    return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2), ticks
+
+
+def display_manifold(decode, path=None, k=20):
+    """A figure of the images that lie in a latent space of two dimensions, k to a side.
+
+    decode: a function from z, (k * k, 2), to images, (k * k, 784). The z are those of prior_grid().
+    Path, result and error as in display_images().
+    """
+    z, ticks = prior_grid(k)
     figure = _new_figure(8, 8)
     axes = figure.add_subplot()
-    axes.imshow(np.concatenate(np.concatenate(rows, axis=1), axis=1), extent=(0, k, 0, k))
+    axes.imshow(_as_manifold(decode(z)), extent=(0, k, 0, k))
     shown = np.arange(0, k, 3)
     names = [f"{tick:.2f}" for tick in ticks[shown]]
     axes.set_xticks(shown + 0.5)
@@ -60,6 +91,34 @@ def display_manifold(decode, path=None, k=20):
     axes.set_xlabel("z[0]")
     axes.set_ylabel("z[1]")
     return _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
+
+
+def save_unfolding(frames, path, side=420):
+    """Write at path, as an animated GIF, how the images of a latent space change.
+
+    frames: pairs of a title and images, (k * k, 784), decoded from prior_grid(k). side: pixels, of
+    the images together. Raises OSError if the file cannot be written; it is then as it was before.
+    """
+    figure = _new_figure(side / 100, side / 100 + 0.3)
+    # Few colours, since GIF packs smooth shades badly.
+    colours = plt.get_cmap("viridis", 16)
+    axes = figure.add_axes([0, 0, 1, side / (side + 30)])
+    axes.axis("off")
+    writer = PillowWriter(fps=2)
+
+    def save(part):
+        with writer.saving(figure, part, dpi=100):
+            for title, images in frames:
+                axes.clear()
+                axes.axis("off")
+                axes.imshow(_as_manifold(images), cmap=colours, vmin=0, vmax=1)
+                axes.set_title(title, fontsize=10)
+                writer.grab_frame()
+
+    try:
+        _whole_or_absent(save, path, ".gif")
+    finally:
+        plt.close(figure)
 
 
 def display_latent(z_mean, labels, path=None):
@@ -125,6 +184,15 @@ def _as_squares(images):
     return images
 
 
+def _as_manifold(images):
+    """One picture of (k * k, 784) images, in rows of k that begin at the bottom."""
+    images = _as_squares(images)
+    k = round(math.sqrt(len(images)))
+    # z[1] grows from row to row; reversed, it grows upwards in the picture.
+    rows = images.reshape(k, k, *images.shape[1:])[::-1]
+    return np.concatenate(np.concatenate(rows, axis=1), axis=1)
+
+
 def _new_figure(width, height):
     """A figure of width x height inches, in a window only where there can be one."""
     try:
@@ -148,16 +216,16 @@ def _finish(figure, path, title):
     if path is None:
         show()
     else:
-        _save(figure, path)
+        _whole_or_absent(lambda part: figure.savefig(part, format="png"), path, "")
     return figure
 
 
-def _save(figure, path):
-    """Write a PNG under another name first, so that at path it is whole or absent."""
+def _whole_or_absent(save, path, ending):
+    """Have save() write under another name first, so that at path the file is whole or absent."""
     # A name of this process alone: another run may be saving the same picture.
-    part = f"{path}.{os.getpid()}.part"
+    part = f"{path}.{os.getpid()}.part{ending}"
     try:
-        figure.savefig(part, format="png")
+        save(part)
         os.replace(part, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), path) from error

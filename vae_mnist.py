@@ -36,6 +36,7 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 import os
 import sys
 from collections import namedtuple
+from functools import partial
 from typing import NamedTuple
 
 # The modules beside this file are found even where Python is told not to look there by itself.
@@ -45,11 +46,14 @@ import harness.quiet  # noqa: F401, before those whose import it keeps quiet
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from data import MNIST_DATA, DataError, add_noise, draw_test_images, read_data_sets
-from display import display_images, display_latent, display_losses, display_manifold, show
-from harness.checkpoints import Checkpoints, next_epoch
-from harness.event_log import EventLog
-from harness.failures import StopAtNan, check_finite, check_writable, told
+from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
+from data import draw_test_images, read_data_sets
+from display import display_compared, display_images, display_latent, display_losses
+from display import display_manifold, show
+from harness.checkpoints import next_epoch
+from harness.equipment import equip
+from harness.failures import check_writable, told
+from harness.finite import StopAtNan, check_finite, check_results
 from harness.flags import parse_flags
 from harness.hooks import Hook, Hooks
 from harness.interrupts import Interrupts
@@ -90,18 +94,22 @@ def dense(layer, n_units, params, name):
     return tf.matmul(layer, params[w]) + params[b]
 
 
-def encoder(x, params, n_neurons, n_neurons_z, activation):
+def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     """The recognition network q(z|x): for each image, a normal distribution over z.
 
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
-    either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2.
+    either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: a bound on
+    z_log_var for long trainings; the chapter has none.
     """
     layer = x
     for i in range(len(n_neurons)):
         layer = activation(dense(layer, n_neurons[i], params, f"e_{i:04d}"))
     z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
     z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
+    if max_log_var is not None:
+        # One image unlike all others could make exp(z_log_var), and with it the loss, infinite.
+        z_log_var = tf.minimum(z_log_var, max_log_var)
     return z_mean, z_log_var
 
 
@@ -185,12 +193,13 @@ def build_graph(
     n_neurons_z=n_neurons_z,
     activation=activation,
     decay_steps=None,
+    max_log_var=None,
 ):
     """Add the whole variational autoencoder to the default graph. Returns its parts as a Graph."""
     params = {}
     x, y = placeholders(n_inputs, n_outputs)
     with tf.name_scope("encoder"):
-        z_mean, z_log_var = encoder(x, params, n_neurons, n_neurons_z, activation)
+        z_mean, z_log_var = encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var)
     with tf.name_scope("reparameterization"):
         epsilon = tf.random_normal(tf.shape(z_log_var), name="epsilon")
         z = reparameterize(z_mean, z_log_var, epsilon)
@@ -215,27 +224,28 @@ def train_and_reconstruct(
     four,
     epochs=range(n_epochs),
     batch_size=batch_size,
-    noise=None,
+    corrupt=np.asarray,
     figures_dir="figures",
     hooks=Hook(),  # noqa: B008, it has no state
+    session=tf.Session,
 ):
     """The chapter's last step: train the model, then let it redraw clean and noisy test images.
 
     four: the test images to redraw, as draw_test_images() gives them; the pictures go into
-    figures_dir. epochs: the numbers of the epochs. noise: None, or a numpy Generator; then x is y
-    plus new noise in every batch, and the model learns to remove it. hooks: told of each step and
-    epoch; may end the training by an exception.
+    figures_dir. epochs: the numbers of the epochs. corrupt: makes x of y, in the chapter the same;
+    where it adds noise, the model learns to remove it. hooks: told of each step and epoch; may end
+    the training by an exception. Returns what the model makes of the clean and the noisy images.
     """
     test_images, test_images_noisy, test_labels = four
     n_batches = mnist.train.num_examples // batch_size
-    with tf.Session() as tfs:
+    with session() as tfs:
         tf.global_variables_initializer().run()
         hooks.begin(tfs)
         for epoch in epochs:
             epoch_loss = 0.0
             for batch in progress(n_batches, f"epoch {epoch:04d}"):
                 Y_batch, _ = mnist.train.next_batch(batch_size)
-                X_batch = Y_batch if noise is None else add_noise(Y_batch, noise)
+                X_batch = corrupt(Y_batch)
                 feed_dict = {graph.x: X_batch, graph.y: Y_batch}
                 _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
                 epoch_loss += float(batch_loss)
@@ -253,6 +263,7 @@ def train_and_reconstruct(
         display_images(test_images_noisy, test_labels, f"{figures_dir}/test_images_noisy.png")
         display_images(Y_test_pred2, test_labels, f"{figures_dir}/Y_test_pred2.png")
         hooks.end(tfs)
+    return Y_test_pred1, Y_test_pred2
 
 
 # The chapter ends here. What follows goes beyond it: losses of images that the training does not
@@ -271,13 +282,13 @@ class Evaluation(NamedTuple):
         return self.rec_loss + self.reg_loss
 
 
-def evaluate(tfs, graph, images, noise=None):
-    """Test the model on images, (n, n_outputs), or on noisy copies of them if noise is given."""
+def evaluate(tfs, graph, images, corrupt=np.asarray):
+    """Test the model on images, (n, n_outputs). It sees what corrupt makes of them."""
     sums = np.zeros(3)
     # In parts, so that memory stays small.
     for i in range(0, len(images), 1000):
         Y = images[i : i + 1000]
-        X = Y if noise is None else add_noise(Y, noise)
+        X = corrupt(Y)
         fetches = [graph.rec_loss, graph.reg_loss, graph.model]
         rec_loss, reg_loss, model = tfs.run(fetches, feed_dict={graph.x: X, graph.y: Y})
         sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
@@ -287,32 +298,37 @@ def evaluate(tfs, graph, images, noise=None):
 class BeyondTheChapter(Hook):
     """The validation loss after each epoch, the test loss after the last, and more pictures.
 
-    rng: a numpy Generator for the test images' noise, and for z. noise: as in
-    train_and_reconstruct(). losses: for each epoch so far the pair of its average training loss and
-    its validation loss, in nats per image.
+    rng: a numpy Generator for the test images' noise, and for z. corrupt: what the model learns to
+    undo; np.asarray, which changes nothing, or a function that adds noise. losses: for each epoch
+    so far the pair of its average training loss and its validation loss, in nats per image.
     """
 
-    def __init__(self, graph, mnist, rng, noise, figures_dir):
+    def __init__(self, graph, mnist, rng, corrupt, figures_dir):
         self.graph = graph
         self.mnist = mnist
         self.rng = rng
-        self.noise = noise
+        self.corrupt = corrupt
         self.figures_dir = figures_dir
         self.losses = []
 
     def after_epoch(self, tfs, average_loss):
-        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.noise)
+        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.corrupt)
         check_finite(validation.loss, f"epoch {len(self.losses)}, validation")
         self.losses.append((average_loss, validation.loss))
 
     def after_training(self, tfs):
-        clean = evaluate(tfs, self.graph, self.mnist.test.images)
-        noisy = evaluate(tfs, self.graph, self.mnist.test.images, self.rng)
+        images = self.mnist.test.images
+        clean = evaluate(tfs, self.graph, images)
+        noisy = evaluate(tfs, self.graph, images, partial(add_noise, rng=self.rng))
         # The loss of what was learned: with --denoise, to restore noisy images.
-        learned = clean if self.noise is None else noisy
-        loss, rec, reg = learned.loss, learned.rec_loss, learned.reg_loss
-        print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
-        print(f"test mse  = {clean.mse:0.6f} clean   {noisy.mse:0.6f} noisy", flush=True)
+        learned = clean if self.corrupt is np.asarray else noisy
+        if np.isfinite(learned.loss):
+            loss, rec, reg = learned.loss, learned.rec_loss, learned.reg_loss
+            print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
+        mses = {"clean": clean.mse, "noisy": noisy.mse}
+        finite = [f"{mse:0.6f} {name}" for name, mse in mses.items() if np.isfinite(mse)]
+        print("test mse  =", "   ".join(finite) or "none", flush=True)
+        self.test_mses = mses
 
     def end(self, tfs):
         def decode(z):
@@ -340,9 +356,13 @@ def run(args):
     if args.batch_size > n_images:
         raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
     check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
+    n_batches = n_images // args.batch_size
     rng = np.random.default_rng(args.seed)
     four = draw_test_images(mnist.test, 4, rng)
-    noise = np.random.default_rng([args.seed, first_epoch]) if args.denoise else None
+    corrupt = np.asarray
+    if args.denoise or args.mixed_noise:
+        add = add_noise if args.denoise else add_mixed_noise
+        corrupt = partial(add, rng=np.random.default_rng([args.seed, first_epoch]))
 
     with tf.Graph().as_default(), Interrupts() as interrupts:
         tf.set_random_seed(seed)
@@ -351,37 +371,32 @@ def run(args):
             n_neurons=args.n_neurons,
             n_neurons_z=args.n_neurons_z,
             activation=getattr(tf.nn, args.activation),
-            decay_steps=n_images // args.batch_size * args.n_epochs if args.cosine_decay else None,
+            decay_steps=n_batches * args.n_epochs if args.cosine_decay else None,
+            max_log_var=args.max_log_var,
         )
-        beyond = BeyondTheChapter(graph, mnist, rng, noise, args.figures_dir)
-        log = EventLog(args.log_dir, graph, four.images) if args.log_dir else None
-        checkpoints = Checkpoints(args, mnist.train, beyond.losses) if args.checkpoint_dir else None
-        train_and_reconstruct(
-            log.logged_graph if log else graph,
-            mnist,
-            four,
-            range(first_epoch, args.n_epochs),
-            args.batch_size,
-            noise,
-            args.figures_dir,
-            Hooks(StopAtNan(), beyond, log, checkpoints, interrupts),
+        learned = corrupt if args.denoise else np.asarray
+        beyond = BeyondTheChapter(graph, mnist, rng, learned, args.figures_dir)
+        graph, session, others = equip(
+            args, graph, mnist.train, four.images, beyond.losses, first_epoch
         )
+        epochs = range(first_epoch, args.n_epochs)
+        hooks = Hooks(StopAtNan(), beyond, *others, interrupts)
+        Y_test_pred1, Y_test_pred2 = train_and_reconstruct(
+            graph, mnist, four, epochs, args.batch_size, corrupt, args.figures_dir, hooks, session
+        )
+        rows = {"test_images": four.images, "Y_test_pred1": Y_test_pred1}
+        rows.update({"test_images_noisy": four.noisy, "Y_test_pred2": Y_test_pred2})
+        display_compared(rows, four.labels, f"{args.figures_dir}/compared.png")
         print(f"pictures in {args.figures_dir}", flush=True)
+        check_results(**beyond.test_mses)
         interrupts.during(show)
 
 
 def main(argv=None):
     """Run the program. Returns its exit status, or the line that says what went wrong."""
-    args = parse_flags(
-        argv,
-        learning_rate=learning_rate,
-        n_epochs=n_epochs,
-        batch_size=batch_size,
-        n_neurons=n_neurons,
-        n_neurons_z=n_neurons_z,
-        activation=activation.__name__,
-        data_dir=MNIST_DATA,
-    )
+    defaults = {"learning_rate": learning_rate, "n_epochs": n_epochs, "batch_size": batch_size}
+    defaults.update(n_neurons=n_neurons, n_neurons_z=n_neurons_z, activation=activation.__name__)
+    args = parse_flags(argv, data_dir=MNIST_DATA, **defaults)
     tf.logging.set_verbosity(tf.logging.ERROR)
     return told(run, args)
 

@@ -8,4 +8,8 @@ hooks        how the other modules are told of a run's steps and epochs
 progress     the moving line on a terminal
 checkpoints  saving a run, and going on from what was saved
 event_log    the log for TensorBoard
+finite       losses and results that are no finite numbers
+compiled     several training steps as one call, compiled by XLA
+unfolding    the animation of a latent space
+equipment    which of these a run has
 """

@@ -10,6 +10,10 @@ from harness.flags import lasting
 from harness.hooks import Hook
 
 
+# Flags that the oldest checkpoints know nothing of, with the values that they were trained with.
+YOUNGER = {"max_log_var": None, "mixed_noise": False}
+
+
 class CheckpointError(Exception):
     """A folder of checkpoints cannot be used; the text says which, what is wrong, what to do."""
 
@@ -79,6 +83,7 @@ class Checkpoints(Hook):
             # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
             if len(losses) <= self._flags["n_epochs"] and not self._flags["cosine_decay"]:
                 there["n_epochs"] = self._flags["n_epochs"]
+            there = dict(YOUNGER, **there)
             for name, here in self._flags.items():
                 if there[name] != here:
                     raise CheckpointError(

@@ -4,16 +4,22 @@ import os
 import sys
 import tempfile
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from data import DataError
 from harness import quiet
 from harness.checkpoints import CheckpointError, saved_epochs
-from harness.hooks import Hook
+from harness.compiled import CompilerError
 
 # Errors whose own text says what was wrong, where, and what to do.
-EXPLAINED = (DataError, CheckpointError, FloatingPointError, MemoryError, UnicodeEncodeError)
+EXPLAINED = (
+    DataError,
+    CheckpointError,
+    CompilerError,
+    FloatingPointError,
+    MemoryError,
+    UnicodeEncodeError,
+)
 
 
 def check_writable(*folders):
@@ -28,19 +34,6 @@ def check_writable(*folders):
                 file.write(b"0")
         except OSError as error:
             raise OSError(error.errno, error.strerror, folder) from error
-
-
-def check_finite(loss, where):
-    """Raise FloatingPointError, saying where, if the loss is infinite or nan."""
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"loss is {loss} in {where}: try a lower --learning-rate")
-
-
-class StopAtNan(Hook):
-    """Ends the training at the first step whose loss is not finite."""
-
-    def after_step(self, epoch, batch, loss):
-        check_finite(loss, f"epoch {epoch}, batch {batch}")
 
 
 def told(run, args):

@@ -2,7 +2,7 @@
 
 import argparse
 
-ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus"]
+ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 
 def number(convert, low, high):
@@ -50,17 +50,27 @@ def parse_flags(argv, **defaults):
     flag("--n-neurons", "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
     flag("--n-neurons-z", "latent dimensions", type=number(int, 1, 10**4))
     flag("--activation", "activation of the hidden layers", choices=ACTIVATIONS)
+    flag("--max-log-var", "bound on the log variance of z", type=number(float, -30, 30))
     switch("--cosine-decay", "let the learning rate fall to 0")
     switch("--denoise", "learn to restore noisy images")
+    switch("--mixed-noise", "let the encoder see noise of many strengths")
+    switch("--xla", "compile the training")
     flag("--seed", "seed of all random numbers", default=123, type=number(int, 0, 2**31 - 1))
     flag("--data-dir", "where the four files of the data set are", type=folder_name)
     flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)
+    switch("--manifold-gif", "draw how a latent space of two dimensions unfolds")
     flag("--checkpoint-dir", "save every epoch here, or go on from it", type=folder_name)
     flag("--log-dir", "write a log for TensorBoard here", type=folder_name)
     parser.set_defaults(**defaults)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.manifold_gif and args.n_neurons_z != 2:
+        parser.error(f"argument --manifold-gif: needs --n-neurons-z 2, not {args.n_neurons_z}")
+    if args.denoise and args.mixed_noise:
+        parser.error("argument --mixed-noise: not allowed with --denoise")
+    return args
 
 
 def lasting(args):
     """Those of the flags, by name, that a run must share to go on from a checkpoint."""
-    return {k: v for k, v in vars(args).items() if k != "seed" and not k.endswith("_dir")}
+    free = {"seed", "xla", "manifold_gif", "data_dir", "figures_dir", "checkpoint_dir", "log_dir"}
+    return {name: value for name, value in vars(args).items() if name not in free}

@@ -20,7 +20,13 @@ import vae_mnist
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
-DRAWING = ["display_images", "display_latent", "display_losses", "display_manifold"]
+DRAWING = [
+    "display_images",
+    "display_compared",
+    "display_latent",
+    "display_losses",
+    "display_manifold",
+]
 # What TensorFlow says before its own log level holds.
 START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\).*|I0000 00:00:.*")
 

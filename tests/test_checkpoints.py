@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness import checkpoints
 from harness.checkpoints import CheckpointError, saved_epochs
+from harness.flags import lasting
 from program import Terminal, call, files_in, finish, losses, our_lines, printed, saved, small_net
 from program import start, wait_for
 
@@ -167,9 +169,24 @@ def test_more_epochs_may_follow_a_finished_run(killed, tmp_path):
     assert losses(folder)[:3] == losses(killed.folder)
 
 
+def test_a_checkpoint_from_before_some_flags_is_gone_on_from(small_data, tmp_path, monkeypatch):
+    flags = small_net(small_data, "--figures-dir", tmp_path / "figures")
+    flags += ["--checkpoint-dir", tmp_path / "saved", "--n-epochs"]
+
+    def lasting_then(args):
+        return {k: v for k, v in lasting(args).items() if k not in ("mixed_noise", "max_log_var")}
+
+    with monkeypatch.context() as then:
+        then.setattr(checkpoints, "lasting", lasting_then)
+        printed(*flags, 1)
+    assert "max_log_var = None, this run 2" in call(*flags, 2, "--max-log-var", 2)
+    printed(*flags, 2)
+    assert saved(tmp_path / "saved") == [0, 1]
+
+
 def test_all_that_a_run_writes_may_go_to_one_folder(small_data, tmp_path):
     flags = ["--n-epochs", 2, "--figures-dir", tmp_path, "--log-dir", tmp_path / "log"]
     flags = small_net(small_data, *flags)
-    for checkpoints in ([], ["--checkpoint-dir", tmp_path], ["--checkpoint-dir", tmp_path]):
-        assert call(*flags, *checkpoints, pictures=["display_losses"]) is None
+    for folder in ([], ["--checkpoint-dir", tmp_path], ["--checkpoint-dir", tmp_path]):
+        assert call(*flags, *folder, pictures=["display_losses"]) is None
     assert saved(tmp_path) == [0, 1]

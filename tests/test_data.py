@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
-from data import DataError, DataSet, add_noise, draw_test_images, read_data_sets
+from data import DataError, DataSet, add_mixed_noise, add_noise
+from data import draw_test_images, read_data_sets
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -512,6 +513,18 @@ def test_noise_is_normal_around_the_image_and_not_clipped(how, stddev):
 def test_noisy_images_are_float32_in_the_shape_of_the_images(dtype):
     noisy = add_noise(np.ones((3, 5), dtype), np.random.default_rng(1))
     assert (noisy.dtype, noisy.shape) == (np.float32, (3, 5))
+
+
+def test_mixed_noise_has_for_each_image_a_strength_of_its_own_from_none_to_one_half():
+    noise = add_mixed_noise(GREY, np.random.default_rng(1)) - 0.5
+    strengths = noise.std(axis=1)
+    # stddev times the square of a uniform number: its mean is a third, its median a quarter.
+    assert strengths.mean() == pytest.approx(0.5 / 3, abs=4.5 * 0.5 * np.sqrt(4 / 45 / 400))
+    assert np.median(strengths) == pytest.approx(0.5 / 4, abs=0.04)
+    assert strengths.min() < 0.001
+    assert 0.45 < strengths.max() < 0.53
+    scaled = noise / strengths[:, None]
+    assert (abs(scaled) < 1).mean() == pytest.approx(0.6827, abs=0.005)
 
 
 def test_noise_differs_from_pixel_to_pixel_and_from_call_to_call():

@@ -17,9 +17,11 @@ import pytest
 from conftest import ROOT, environment
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.figure import Figure
+from PIL import Image
 
 import display
-from display import display_images, display_latent, display_losses, display_manifold, show
+from display import display_compared, display_images, display_latent, display_losses
+from display import display_manifold, prior_grid, save_unfolding, show
 
 # The upper half of the quantiles (i + 0.5) / 20 of the standard normal distribution.
 HALF = [0.062707, 0.189118, 0.318639, 0.453762, 0.597760]
@@ -85,6 +87,7 @@ FIGURES = {
     "manifold": lambda path: display_manifold(decode_disc, path, 4),
     "latent": lambda path: display_latent(Z_MEAN, Z_LABELS, path),
     "losses": lambda path: display_losses([(3, 4), (2, 3)], path),
+    "compared": lambda path: display_compared({"a": random_images(2)}, [1, 2], path),
 }
 every_figure = pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
 
@@ -345,6 +348,69 @@ def test_the_latent_spaces_axes_and_legend_are_inside_the_picture(n_labels, tmp_
     box = axes.get_legend().get_window_extent()
     assert axes.bbox.x1 <= box.x0 < box.x1 <= figure.bbox.width
     assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+
+
+# How it unfolds.
+
+
+def unfolding_frames(path):
+    """The frames of an animation, as arrays of colours, and the milliseconds that each is shown."""
+    with Image.open(str(path)) as gif:
+        frames = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("RGB")).astype(int))
+        return frames, gif.info["duration"]
+
+
+def test_an_animation_has_a_frame_for_each_pair_of_title_and_images(tmp_path):
+    black, white = np.zeros((4, 784)), np.ones((4, 784))
+    frames = [("before", black), ("after", white), ("later", black)]
+    save_unfolding(frames, str(tmp_path / "manifold.gif"), side=112)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifold.gif"]
+    found, duration = unfolding_frames(tmp_path / "manifold.gif")
+    middles = [frame[90, 56].tolist() for frame in found]
+    # The ends of the default colours: dark blue and yellow.
+    ends = [[68, 1, 84], [253, 231, 37], [68, 1, 84]]
+    assert abs(np.subtract(middles, ends)).max() < 12
+    assert duration == 500
+    assert plt.get_fignums() == []
+
+
+def test_an_animation_shows_each_image_where_its_z_is(tmp_path):
+    z, ticks = prior_grid(2)
+    assert np.allclose(ticks, QUANTILES[2], atol=1e-5)
+    assert np.allclose(z, [(z0, z1) for z1 in QUANTILES[2] for z0 in QUANTILES[2]], atol=1e-5)
+    images = np.repeat((z[:, :1] > 0) & (z[:, 1:] > 0), 784, axis=1).astype(float)
+    save_unfolding([("", images)], str(tmp_path / "manifold.gif"), side=112)
+    ((frame,), _) = unfolding_frames(tmp_path / "manifold.gif")
+    bright = frame[-112:, :112, 0] > 160
+    assert bright[10:50, 66:106].all()
+    assert not bright[66:106].any() and not bright[:, 10:50].any()
+
+
+def test_an_animation_of_twenty_epochs_is_smaller_than_a_megabyte(tmp_path):
+    rings = [decode_disc(prior_grid(15)[0] * scale) for scale in np.linspace(0, 2, 21)]
+    frames = [(str(i), 0.7 * ring + 0.3 * rings[0]) for i, ring in enumerate(rings)]
+    save_unfolding(frames, str(tmp_path / "manifold.gif"))
+    assert (tmp_path / "manifold.gif").stat().st_size <= 10**6
+
+
+def test_an_animation_that_fails_half_way_leaves_the_one_before(tmp_path):
+    path = tmp_path / "manifold.gif"
+    path.write_bytes(b"an earlier animation")
+
+    def frames():
+        yield "one", np.zeros((4, 784))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_unfolding(frames(), str(path))
+    assert path.read_bytes() == b"an earlier animation"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError) as error:
+        save_unfolding([("one", np.zeros((4, 784)))], str(tmp_path / "missing" / "manifold.gif"))
+    assert error.value.filename == str(tmp_path / "missing" / "manifold.gif")
 
 
 # The losses.

@@ -21,10 +21,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import vae_mnist
 from conftest import ROOT, environment, write_data_set
 from data import DataError
 from harness.checkpoints import CheckpointError
-from harness.failures import StopAtNan, check_finite, check_writable, told
+from harness.failures import check_writable, told
+from harness.finite import StopAtNan, check_finite, check_results
 from program import DRAWING, call, files_in, finish, printed, start
 
 # Refused before training, with nothing changed. To cover another case, add a row to a table.
@@ -374,6 +376,26 @@ def test_a_loss_that_is_not_finite_is_told_with_its_place(loss):
 @pytest.mark.parametrize("loss", [0.0, -1.0, 3e38])
 def test_any_finite_loss_will_do(loss):
     check_finite(np.float32(loss), "epoch 0, batch 0")
+
+
+def test_a_result_that_is_not_finite_is_told_with_its_images_and_what_to_do():
+    check_results(clean=0.1, noisy=0.2)
+    with pytest.raises(FloatingPointError, match=r"^test mse of noisy images is nan: .*--denoise"):
+        check_results(clean=0.1, noisy=np.nan)
+
+
+def test_a_run_whose_results_are_not_finite_leaves_its_pictures_and_ends_in_one_line(
+    small_data, tmp_path, monkeypatch, capsys
+):
+    spoil = lambda images, rng: np.full_like(images, np.nan)  # noqa: E731
+    monkeypatch.setattr(vae_mnist, "add_noise", spoil)
+    flags = ["--data-dir", small_data, "--n-epochs", 1, "--n-neurons", 8, "--n-neurons-z", 3]
+    message = call(*flags, "--figures-dir", tmp_path, pictures=DRAWING)
+    assert message.startswith("vae_mnist.py: error: test mse of noisy images is nan: ")
+    assert "nan" not in capsys.readouterr().out
+    assert {"Y_test_pred1.png", "samples.png", "loss.png"} < {
+        path.name for path in tmp_path.iterdir()
+    }
 
 
 # Out of room

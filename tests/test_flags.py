@@ -18,7 +18,7 @@ REFUSED = {
     "--batch-size": [*NO_INTEGER, "0", "1000001"],
     "--n-neurons": [*NO_INTEGER, "0", "10001"],
     "--n-neurons-z": [*NO_INTEGER, "0", "10001"],
-    "--activation": ["swish", "TANH", "None", ""],
+    "--activation": ["gelu", "TANH", "None", ""],
     "--seed": [*NO_INTEGER, "2147483648"],
     "--data-dir": ["", "gs://bucket/data"],
     "--figures-dir": ["", "gs://bucket/figures"],
@@ -79,6 +79,8 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         (["--n-layers", "3"], "--n-layers"),
         (["--denoise", "fast"], "fast"),
         (["--cosine-decay=yes"], "--cosine-decay: .*yes"),
+        (["--denoise", "--mixed-noise"], "--mixed-noise: .*--denoise"),
+        (["--manifold-gif", "--n-neurons-z", "3"], "--manifold-gif: .*--n-neurons-z 2, not 3"),
         (["--n-ne", "3"], "--n-ne.*--n-neurons.*--n-neurons-z"),
     ],
     ids=[
@@ -90,6 +92,8 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         "an unknown flag",
         "an unknown word",
         "a value for a switch",
+        "noise of two kinds",
+        "an animation of more than two dimensions",
         "a shortened flag of two meanings",
     ],
 )
@@ -129,8 +133,12 @@ def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
         "--n-neurons": "[512, 256]",
         "--n-neurons-z": "128",
         "--activation": "tanh",
+        "--max-log-var": "None",
         "--cosine-decay": "False",
         "--denoise": "False",
+        "--mixed-noise": "False",
+        "--xla": "False",
+        "--manifold-gif": "False",
         "--seed": "123",
         "--data-dir": str(ROOT / "MNIST_data"),
         "--figures-dir": "figures",
@@ -139,9 +147,9 @@ def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
     }
 
 
-def test_a_run_that_goes_on_shares_all_flags_but_the_seed_and_the_folders():
+def test_a_run_that_goes_on_shares_all_flags_that_decide_on_the_model_and_its_losses():
     words = "--learning-rate 0.1 --n-epochs 2 --batch-size 3 --n-neurons 4 5 --n-neurons-z 6"
-    words += " --activation relu --denoise --seed 7"
+    words += " --activation relu --denoise --seed 7 --xla"
     words += " --data-dir a --figures-dir b --checkpoint-dir c --log-dir d"
     assert lasting(parse_flags(words.split())) == {
         "learning_rate": 0.1,
@@ -150,6 +158,8 @@ def test_a_run_that_goes_on_shares_all_flags_but_the_seed_and_the_folders():
         "n_neurons": [4, 5],
         "n_neurons_z": 6,
         "activation": "relu",
+        "max_log_var": None,
         "cosine_decay": False,
         "denoise": True,
+        "mixed_noise": False,
     }

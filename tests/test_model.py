@@ -339,6 +339,25 @@ def test_the_seed_decides_the_first_weights_and_epsilon():
         assert not np.isclose(value, different).any()
 
 
+# A bound.
+
+
+def test_max_log_var_bounds_z_log_var_and_nothing_else():
+    batch = random_batch(6, 6, 3)
+    epsilon = batch[2]
+    with built() as (tfs, graph):
+        p = load_random(tfs, graph)
+        free = tfs.run([graph.z_mean, graph.z_log_var], fed(graph, batch))
+    with built(max_log_var=0.1) as (tfs, graph):
+        load(tfs, graph, p)
+        fetches = [graph.z_mean, graph.z_log_var, graph.z]
+        z_mean, z_log_var, z = tfs.run(fetches, fed(graph, batch))
+    assert (free[1] > 0.1).any() and (free[1] < 0.1).any()
+    assert is_close(z_mean, free[0], 1e-6)
+    assert is_close(z_log_var, np.clip(free[1], None, 0.1), 1e-6)
+    assert is_close(z, free[0] + np.exp(np.clip(free[1], None, 0.1) / 2) * epsilon, 1e-5)
+
+
 # Generating.
 
 

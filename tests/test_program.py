@@ -25,6 +25,7 @@ PICTURES = {
     "Y_test_pred1.png",
     "test_images_noisy.png",
     "Y_test_pred2.png",
+    "compared.png",
     "samples.png",
     "loss.png",
 }

@@ -18,9 +18,13 @@ from conftest import ROOT, SCRIPT, command, environment, run_script
 TENSORFLOW = {
     "tensorflow/__init__.py": "",
     "tensorflow/compat/__init__.py": "",
-    "tensorflow/compat/v1.py": "import math as nn",
+    "tensorflow/compat/v1.py": "import math as nn\nSession = object",
 }
-MATPLOTLIB = {"matplotlib/__init__.py": "", "matplotlib/pyplot.py": ""}
+MATPLOTLIB = {
+    "matplotlib/__init__.py": "",
+    "matplotlib/pyplot.py": "",
+    "matplotlib/animation.py": "PillowWriter = None",
+}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Most graphs here are stand-ins, whose values anyone can work out; test_model.py 
 one.
 """
 
+from functools import partial
 from itertools import chain, repeat
 from types import SimpleNamespace
 from unittest.mock import ANY, Mock, call, create_autospec
@@ -14,8 +15,8 @@ import tensorflow.compat.v1 as tf
 from reference import is_standard_normal
 
 import vae_mnist
-from data import DataSet
-from harness.failures import StopAtNan
+from data import DataSet, add_noise
+from harness.finite import StopAtNan
 from harness.hooks import Hook, Hooks
 
 
@@ -67,12 +68,11 @@ def stand_in(losses=repeat(3.0), n_pixels=4):  # noqa: B008, repeat() has no sta
     )
 
 
-def train(graph, hooks, images, epochs=range(1), batch_size=10, noise=None):
+def train(graph, hooks, images, epochs=range(1), batch_size=10, **how):
     """Train on images, then reconstruct FOUR."""
     mnist = SimpleNamespace(train=DataSet(images, np.zeros(len(images), int), seed=3))
-    vae_mnist.train_and_reconstruct(
-        graph, mnist, FOUR, epochs, batch_size, noise, figures_dir="here", hooks=hooks
-    )
+    how.update(figures_dir="here", hooks=hooks)
+    return vae_mnist.train_and_reconstruct(graph, mnist, FOUR, epochs, batch_size, **how)
 
 
 def averages(told):
@@ -125,8 +125,8 @@ def test_every_image_is_fed_once_an_epoch_as_x_and_as_y(told):
 
 def test_with_noise_x_is_y_plus_new_normal_numbers_of_standard_deviation_one_half(told):
     graph = stand_in()
-    rng = np.random.default_rng(13)
-    train(graph, told, random_images(2000), epochs=range(2), batch_size=2000, noise=rng)
+    corrupt = partial(add_noise, rng=np.random.default_rng(13))
+    train(graph, told, random_images(2000), epochs=range(2), batch_size=2000, corrupt=corrupt)
     for _, y in graph.feeds:
         assert sorted(y.tolist()) == sorted(random_images(2000).tolist())
     first, second = (np.ravel(x - y) / 0.5 for x, y in graph.feeds)
@@ -158,7 +158,7 @@ def test_it_prints_by_the_number_of_the_epoch_where_it_does_not_begin_at_0(told,
 
 
 def test_the_test_images_are_drawn_clean_and_noisy_each_before_its_reconstruction(told):
-    train(stand_in(), told, random_images(10))
+    predictions = train(stand_in(), told, random_images(10))
     images, noisy, labels = FOUR
     expected = {
         "here/test_images.png": images,
@@ -171,6 +171,7 @@ def test_the_test_images_are_drawn_clean_and_noisy_each_before_its_reconstructio
     for picture, titles, path in drawn:
         assert np.array_equal(picture, expected[path])
         assert titles is labels
+    assert np.array_equal(predictions, [1 - images, 1 - noisy])
 
 
 def test_unless_told_otherwise_it_is_the_chapters_20_epochs_of_batches_of_100(told):
@@ -233,7 +234,9 @@ def test_an_evaluation_with_noise_compares_noisy_images_with_clean_ones():
     images, graph = random_images(2500), stand_in()
     with tf.Session() as session:
         tfs = Mock(wraps=session)
-        found = vae_mnist.evaluate(tfs, graph, images, np.random.default_rng(14))
+        found = vae_mnist.evaluate(
+            tfs, graph, images, partial(add_noise, rng=np.random.default_rng(14))
+        )
     parts = [how["feed_dict"][graph.x] for _, how in tfs.run.call_args_list]
     assert max(map(len, parts)) == 1000  # so that memory stays small
     x = np.concatenate(parts)
@@ -259,20 +262,18 @@ NOISY = "loss = 4.250000   rec = 0.250000   reg = 4.000000"
 QUARTERS = DataSet(np.full((20, 4), 0.25, np.float32), np.zeros(20, int))
 
 
-@pytest.fixture
-def noise_is_a_number(monkeypatch):
-    """add_noise() adds the number that then stands for a Generator."""
-    monkeypatch.setattr(vae_mnist, "add_noise", np.add)
+def whiten(images):
+    return images + 0.75
 
 
-def beyond(n_pixels=4, rng=None, noise=None, **sets):
+def beyond(n_pixels=4, rng=None, corrupt=np.asarray, **sets):
     graph = stand_in(n_pixels=n_pixels)
-    return vae_mnist.BeyondTheChapter(graph, SimpleNamespace(**sets), rng, noise, "here")
+    return vae_mnist.BeyondTheChapter(graph, SimpleNamespace(**sets), rng, corrupt, "here")
 
 
-@pytest.mark.parametrize("noise, loss", [(None, 1.25), (0.75, 4.25)])
-def test_the_losses_of_an_epoch_are_of_training_and_validation(noise_is_a_number, noise, loss):
-    hook = beyond(noise=noise, validation=QUARTERS)
+@pytest.mark.parametrize("corrupt, loss", [(np.asarray, 1.25), (whiten, 4.25)])
+def test_the_losses_of_an_epoch_are_of_training_and_validation(corrupt, loss):
+    hook = beyond(corrupt=corrupt, validation=QUARTERS)
     with tf.Session() as tfs:
         hook.after_epoch(tfs, 7.0)
         hook.after_epoch(tfs, 6.0)
@@ -287,12 +288,33 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training():
         hook.after_epoch(tfs, 1.0)
 
 
-@pytest.mark.parametrize("noise, learned", [(None, CLEAN), (9.0, NOISY)])
-def test_the_test_loss_is_of_what_was_learned(noise_is_a_number, capsys, noise, learned):
-    with tf.Session() as tfs:
-        beyond(rng=0.75, noise=noise, test=QUARTERS).after_training(tfs)
-    lines = [f"test {learned}", "test mse  = 0.250000 clean   0.062500 noisy"]
-    assert capsys.readouterr().out.splitlines() == lines
+@pytest.fixture
+def tested(capsys, monkeypatch):
+    """A function that tests QUARTERS, with white for noise: the hook, and the lines printed."""
+
+    def test(corrupt, white=0.75):
+        monkeypatch.setattr(vae_mnist, "add_noise", lambda images, rng: images + white)
+        hook = beyond(corrupt=corrupt, test=QUARTERS)
+        with tf.Session() as tfs:
+            hook.after_training(tfs)
+        return hook, capsys.readouterr().out.splitlines()
+
+    return test
+
+
+@pytest.mark.parametrize("corrupt, learned", [(np.asarray, CLEAN), (whiten, NOISY)])
+def test_the_test_loss_is_of_what_was_learned(tested, corrupt, learned):
+    hook, lines = tested(corrupt)
+    assert lines == [f"test {learned}", "test mse  = 0.250000 clean   0.062500 noisy"]
+    assert hook.test_mses == {"clean": 0.25, "noisy": 0.0625}
+
+
+@pytest.mark.parametrize("corrupt, loss", [(np.asarray, [f"test {CLEAN}"]), (whiten, [])])
+def test_a_test_number_that_is_not_finite_is_left_out(tested, corrupt, loss):
+    hook, lines = tested(corrupt, white=np.nan)
+    assert lines == [*loss, "test mse  = 0.250000 clean"]
+    assert hook.test_mses["clean"] == 0.25
+    assert np.isnan(hook.test_mses["noisy"])
 
 
 def test_the_last_pictures_are_a_hundred_new_images_and_the_losses(told):

@@ -18,6 +18,7 @@ TITLES = {
     "Y_test_pred1",
     "test_images_noisy",
     "Y_test_pred2",
+    "compared",
     "Decoded from z ~ N(0, I)",
     "Loss by epoch",
 }
