@@ -1,8 +1,9 @@
 """A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
 
 It follows the chapter section "Variational autoencoder in TensorFlow" step by step, for TensorFlow
-1.15 to 2.21. Read it from top to bottom. This is the whole network: in brackets the size of each
-layer, between two layers the names of the parameters.
+1.15 to 2.21. Read it from top to bottom: first come the parts, in the listing's order, then
+build_graph(), which joins them, then the training. This is the network, with the size of each layer
+in brackets, and the names of the parameters between two layers.
 
     x       (784)    the pixels of an image
     |  w_e_0000, b_e_0000, tanh
@@ -21,9 +22,10 @@ layer, between two layers the names of the parameters.
     model   (784)    for each pixel, the probability that it is white
 
 The encoder turns an image x into a normal distribution q(z|x) over some hidden numbers z, the
-latent variables. The decoder turns a sample of z into an image that should look like y. The loss
-asks for two things: that y is predicted well, and that q(z|x) stays near a fixed normal
-distribution p(z), the prior. Decoding a z drawn from the prior then gives a new image.
+latent variables. The decoder turns a sample of z into an image that should look like y, the target;
+in the chapter that is x itself. The loss asks for two things: that y is predicted well, and that
+q(z|x) stays near a fixed normal distribution p(z), the prior. Decoding a z that is drawn from the
+prior then gives a new image.
 
 As always in TensorFlow 1, the functions that build these parts compute no numbers. They describe
 a graph of tensors, which a session computes later. The first dimension of a tensor is the batch:
@@ -39,10 +41,10 @@ from collections import namedtuple
 from functools import partial
 from typing import NamedTuple
 
-# The modules beside this file are found even where Python is told not to look there by itself.
+# So that the modules beside this file are found with PYTHONSAFEPATH, too.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import harness.quiet  # noqa: F401, before those whose import it keeps quiet
+import harness.quiet  # noqa: F401, first: it silences what the next imports would print
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -52,7 +54,7 @@ from display import display_compared, display_images, display_latent, display_lo
 from display import display_manifold, show
 from harness.checkpoints import next_epoch
 from harness.equipment import equip
-from harness.failures import check_writable, told
+from harness.failures import check_writable, report_failures
 from harness.finite import StopAtNan, check_finite, check_results
 from harness.flags import parse_flags
 from harness.hooks import Hook, Hooks
@@ -65,7 +67,7 @@ n_epochs = 20
 batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
-n_neurons = [512, 256]  # the encoder's hidden layers; the decoder has them in reverse
+n_neurons = [512, 256]  # the encoder's n_layers = 2 hidden layers; the decoder's in reverse
 n_neurons_z = 128  # the dimensions of the latent variables
 activation = tf.nn.tanh
 
@@ -85,7 +87,7 @@ def dense(layer, n_units, params, name):
     """A layer without its activation: layer, (batch, n), times weights plus biases.
 
     Returns (batch, n_units). The new variables go into params as "w_" + name and "b_" + name;
-    tf.get_variable gives them these names in the graph too, inside any name scope.
+    tf.get_variable gives them these names in the graph too, where name scopes add nothing to them.
     """
     w, b = "w_" + name, "b_" + name
     shape = [int(layer.shape[1]), n_units]
@@ -108,16 +110,21 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
     z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
     if max_log_var is not None:
-        # One image unlike all others could make exp(z_log_var), and with it the loss, infinite.
+        # exp(z_log_var) overflows easily: one image unlike all others would do.
         z_log_var = tf.minimum(z_log_var, max_log_var)
     return z_mean, z_log_var
+
+
+def draw_epsilon(z_log_var):
+    """Standard normal noise, in the shape of z_log_var: new numbers in each run of a session."""
+    return tf.random_normal(tf.shape(z_log_var), name="epsilon")
 
 
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    No gradient flows through a random draw. Here all the randomness is in epsilon, so z is an
-    ordinary function of z_mean and z_log_var, and the encoder can learn through it.
+    To draw z itself would be an act of chance, which has no derivative. Here all the chance is in
+    epsilon, so z is an ordinary function of z_mean and z_log_var, and the encoder can learn.
     exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling 2014, section 2.4.
     """
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
@@ -133,8 +140,9 @@ def decoder(z, params, n_neurons, n_outputs, activation):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
     # "d_z_mean" is the chapter's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The chapter makes these two parameters and never uses them; they are kept so that params is
-    # the same. A normal decoder would need a variance; that of a Bernoulli follows from its mean.
+    # The chapter makes these two parameters and never uses them; they are kept so that params has
+    # the same names. A normal decoder would need a variance; that of a Bernoulli follows from its
+    # mean.
     dense(layer, n_outputs, params, "d_z_log_var")
     return model
 
@@ -142,13 +150,14 @@ def decoder(z, params, n_neurons, n_outputs, activation):
 def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
-    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. For
-    grey pixels it is the average of that if each were white with probability y, so that even a
-    perfect model does not reach 0. Kingma and Welling 2014, appendix C.1, equation 11.
+    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. A grey
+    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y; even a
+    perfect model does not reach 0 then. Kingma and Welling 2014, appendix C.1, equation 11.
     """
     # The sigmoid can reach exactly 0 or 1, and log(0) must not happen. The chapter adds 1e-10 in
-    # both logarithms. In the second that is lost, because float32 cannot hold 1 + 1e-10. Brackets
-    # do not help: TensorFlow joins the two constants into one. It leaves a maximum as it is.
+    # both logarithms. Beside a model of 0 that is enough. In the second, 1e-10 + 1 - model, it is
+    # lost, because float32 cannot hold 1 + 1e-10; and in 1e-10 + (1 - model), TensorFlow joins the
+    # two constants all the same. A maximum it leaves alone.
     log_white = tf.log(1e-10 + model)
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
@@ -172,14 +181,14 @@ def minimize(loss, learning_rate, decay_steps=None):
     # Counts the training steps, for the decay and for TensorBoard.
     step = tf.train.get_or_create_global_step()
     if decay_steps is not None:
-        # As a float: there may be more steps than an int32 can count.
-        learning_rate = tf.train.cosine_decay(learning_rate, step, float(decay_steps))
+        learning_rate = tf.train.cosine_decay(learning_rate, step, decay_steps)
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
 
-# The parts of the graph, by the chapter's names; not to be confused with tf.Graph. Any of the
-# tensors can be fed, and a session then computes only what is still needed. To reconstruct images,
-# feed x. To get the same reconstruction again, feed epsilon too. To make new images, feed only z.
+# The parts of the graph, by the chapter's names; not to be confused with tf.Graph. Any of them but
+# params and optimizer can be fed, and a session then computes only what is still needed. To
+# reconstruct images, feed x. To get the same reconstruction again, feed epsilon too. To make new
+# images, feed only z.
 Graph = namedtuple(
     "Graph", "x y params z_mean z_log_var epsilon z model rec_loss reg_loss loss optimizer"
 )
@@ -201,7 +210,7 @@ def build_graph(
     with tf.name_scope("encoder"):
         z_mean, z_log_var = encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var)
     with tf.name_scope("reparameterization"):
-        epsilon = tf.random_normal(tf.shape(z_log_var), name="epsilon")
+        epsilon = draw_epsilon(z_log_var)
         z = reparameterize(z_mean, z_log_var, epsilon)
     with tf.name_scope("decoder"):
         model = decoder(z, params, n_neurons, n_outputs, activation)
@@ -221,7 +230,7 @@ def build_graph(
 def train_and_reconstruct(
     graph,
     mnist,
-    four,
+    chapter_images,
     epochs=range(n_epochs),
     batch_size=batch_size,
     corrupt=np.asarray,
@@ -229,18 +238,19 @@ def train_and_reconstruct(
     hooks=Hook(),  # noqa: B008, it has no state
     session=tf.Session,
 ):
-    """The chapter's last step: train the model, then let it redraw clean and noisy test images.
+    """The chapter's last step: train the model, then have it redraw clean and noisy test images.
 
-    four: the test images to redraw, as draw_test_images() gives them; the pictures go into
-    figures_dir. epochs: the numbers of the epochs. corrupt: makes x of y, in the chapter the same;
-    where it adds noise, the model learns to remove it. hooks: told of each step and epoch; may end
-    the training by an exception. Returns what the model makes of the clean and the noisy images.
+    graph: as build_graph() gives it. mnist: as read_data_sets() gives it. chapter_images: the test
+    images to redraw, as draw_test_images() gives them; the pictures go into figures_dir. epochs:
+    their numbers. corrupt: gives x for y; in the chapter x is y, and where x is y with noise, the
+    model learns to remove it. hooks: told of each step and epoch; an exception that they raise ends
+    the run. session: opens one. Returns what the model makes of the clean and the noisy images.
     """
-    test_images, test_images_noisy, test_labels = four
+    test_images, test_images_noisy, test_labels = chapter_images
     n_batches = mnist.train.num_examples // batch_size
     with session() as tfs:
         tf.global_variables_initializer().run()
-        hooks.begin(tfs)
+        hooks.begin(tfs)  # here a checkpoint, if there is one, takes the place of the first values
         for epoch in epochs:
             epoch_loss = 0.0
             for batch in progress(n_batches, f"epoch {epoch:04d}"):
@@ -266,12 +276,12 @@ def train_and_reconstruct(
     return Y_test_pred1, Y_test_pred2
 
 
-# The chapter ends here. What follows goes beyond it: losses of images that the training does not
-# see, and images that nobody has drawn.
+# The chapter ends here. What follows goes beyond it: how good the model is on images that were not
+# used for training, new images, and the program around it all.
 
 
 class Evaluation(NamedTuple):
-    """What a model is worth on a set of images, in means over them."""
+    """How good a model is on a set of images: means over all of them."""
 
     rec_loss: float  # nats per image
     reg_loss: float  # nats per image
@@ -283,9 +293,9 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(tfs, graph, images, corrupt=np.asarray):
-    """Test the model on images, (n, n_outputs). It sees what corrupt makes of them."""
+    """Test the model: x is corrupt(images), y is images, (n, n_outputs). Returns an Evaluation."""
     sums = np.zeros(3)
-    # In parts, so that memory stays small.
+    # Not all at once, to save memory.
     for i in range(0, len(images), 1000):
         Y = images[i : i + 1000]
         X = corrupt(Y)
@@ -298,21 +308,23 @@ def evaluate(tfs, graph, images, corrupt=np.asarray):
 class BeyondTheChapter(Hook):
     """The validation loss after each epoch, the test loss after the last, and more pictures.
 
-    rng: a numpy Generator for the test images' noise, and for z. corrupt: what the model learns to
-    undo; np.asarray, which changes nothing, or a function that adds noise. losses: for each epoch
-    so far the pair of its average training loss and its validation loss, in nats per image.
+    rng: a numpy Generator for the test images' noise, and for z. task: what the model is to undo;
+    np.asarray, which changes nothing, or a function that adds noise. losses: for each epoch so far,
+    those before a checkpoint included, the pair of its average training loss and its validation
+    loss, in nats per image. test_mses: the last results, by the kind of the images.
     """
 
-    def __init__(self, graph, mnist, rng, corrupt, figures_dir):
+    def __init__(self, graph, mnist, rng, task, figures_dir):
         self.graph = graph
         self.mnist = mnist
         self.rng = rng
-        self.corrupt = corrupt
+        self.task = task
         self.figures_dir = figures_dir
         self.losses = []
+        self.test_mses = {}
 
     def after_epoch(self, tfs, average_loss):
-        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.corrupt)
+        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.task)
         check_finite(validation.loss, f"epoch {len(self.losses)}, validation")
         self.losses.append((average_loss, validation.loss))
 
@@ -320,15 +332,14 @@ class BeyondTheChapter(Hook):
         images = self.mnist.test.images
         clean = evaluate(tfs, self.graph, images)
         noisy = evaluate(tfs, self.graph, images, partial(add_noise, rng=self.rng))
-        # The loss of what was learned: with --denoise, to restore noisy images.
-        learned = clean if self.corrupt is np.asarray else noisy
-        if np.isfinite(learned.loss):
-            loss, rec, reg = learned.loss, learned.rec_loss, learned.reg_loss
+        # The loss of what the model is for: with --denoise, to restore noisy images.
+        result = clean if self.task is np.asarray else noisy
+        if np.isfinite(result.loss):
+            loss, rec, reg = result.loss, result.rec_loss, result.reg_loss
             print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
-        mses = {"clean": clean.mse, "noisy": noisy.mse}
-        finite = [f"{mse:0.6f} {name}" for name, mse in mses.items() if np.isfinite(mse)]
+        self.test_mses = {"clean": clean.mse, "noisy": noisy.mse}
+        finite = [f"{mse:0.6f} {kind}" for kind, mse in self.test_mses.items() if np.isfinite(mse)]
         print("test mse  =", "   ".join(finite) or "none", flush=True)
-        self.test_mses = mses
 
     def end(self, tfs):
         def decode(z):
@@ -347,9 +358,9 @@ class BeyondTheChapter(Hook):
 
 
 def run(args):
-    """Run the chapter's program, from the data to the pictures, with what the flags add."""
+    """Run the program, from the data to the pictures, as the flags say."""
     first_epoch = next_epoch(args.checkpoint_dir)
-    # A run that goes on from a checkpoint needs random numbers that it has not used before.
+    # Where a checkpoint is gone on from, the random numbers must not be those of the first epochs.
     seed = args.seed + first_epoch
     mnist = read_data_sets(args.data_dir, seed=seed)
     n_images = mnist.train.num_examples
@@ -358,11 +369,13 @@ def run(args):
     check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
     n_batches = n_images // args.batch_size
     rng = np.random.default_rng(args.seed)
-    four = draw_test_images(mnist.test, 4, rng)
-    corrupt = np.asarray
-    if args.denoise or args.mixed_noise:
-        add = add_noise if args.denoise else add_mixed_noise
-        corrupt = partial(add, rng=np.random.default_rng([args.seed, first_epoch]))
+    chapter_images = draw_test_images(mnist.test, 4, rng)
+    corrupt = task = np.asarray
+    noise = np.random.default_rng([args.seed, first_epoch])
+    if args.denoise:
+        corrupt = task = partial(add_noise, rng=noise)
+    elif args.mixed_noise:  # a help in training; the task is still to redraw clean images
+        corrupt = partial(add_mixed_noise, rng=noise)
 
     with tf.Graph().as_default(), Interrupts() as interrupts:
         tf.set_random_seed(seed)
@@ -374,19 +387,20 @@ def run(args):
             decay_steps=n_batches * args.n_epochs if args.cosine_decay else None,
             max_log_var=args.max_log_var,
         )
-        learned = corrupt if args.denoise else np.asarray
-        beyond = BeyondTheChapter(graph, mnist, rng, learned, args.figures_dir)
-        graph, session, others = equip(
-            args, graph, mnist.train, four.images, beyond.losses, first_epoch
+        beyond = BeyondTheChapter(graph, mnist, rng, task, args.figures_dir)
+        # The same graph, but its training steps may be logged, or compiled.
+        graph, session, asked_for = equip(
+            args, graph, mnist.train, chapter_images.images, beyond.losses, first_epoch
         )
+        # In this order: the losses of an epoch are complete before they are saved.
+        hooks = Hooks(StopAtNan(), beyond, *asked_for, interrupts)
         epochs = range(first_epoch, args.n_epochs)
-        hooks = Hooks(StopAtNan(), beyond, *others, interrupts)
-        Y_test_pred1, Y_test_pred2 = train_and_reconstruct(
-            graph, mnist, four, epochs, args.batch_size, corrupt, args.figures_dir, hooks, session
-        )
-        rows = {"test_images": four.images, "Y_test_pred1": Y_test_pred1}
-        rows.update({"test_images_noisy": four.noisy, "Y_test_pred2": Y_test_pred2})
-        display_compared(rows, four.labels, f"{args.figures_dir}/compared.png")
+        how = (epochs, args.batch_size, corrupt, args.figures_dir, hooks, session)
+        Y_test_pred1, Y_test_pred2 = train_and_reconstruct(graph, mnist, chapter_images, *how)
+        test_images, test_images_noisy, test_labels = chapter_images
+        rows = {"test_images": test_images, "Y_test_pred1": Y_test_pred1}
+        rows.update({"test_images_noisy": test_images_noisy, "Y_test_pred2": Y_test_pred2})
+        display_compared(rows, test_labels, f"{args.figures_dir}/compared.png")
         print(f"pictures in {args.figures_dir}", flush=True)
         check_results(**beyond.test_mses)
         interrupts.during(show)
@@ -398,7 +412,7 @@ def main(argv=None):
     defaults.update(n_neurons=n_neurons, n_neurons_z=n_neurons_z, activation=activation.__name__)
     args = parse_flags(argv, data_dir=MNIST_DATA, **defaults)
     tf.logging.set_verbosity(tf.logging.ERROR)
-    return told(run, args)
+    return report_failures(run, args)
 
 
 if __name__ == "__main__":

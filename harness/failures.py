@@ -36,7 +36,7 @@ def check_writable(*folders):
             raise OSError(error.errno, error.strerror, folder) from error
 
 
-def told(run, args):
+def report_failures(run, args):
     """Do run(args). Returns None, or its exit status, or the line that says how it failed.
 
     For sys.exit(), which prints such a line on stderr and ends with status 1.

@@ -14,12 +14,15 @@ from hashlib import sha256
 from unittest import mock
 
 import matplotlib.pyplot as plt
+import pytest
 import tensorflow.compat.v1 as tf
 
 import vae_mnist
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
+WINDOWS = os.name == "nt"  # which has neither forks nor these terminals and signals
+FORKS = multiprocessing.get_context(None if WINDOWS else "forkserver")
+if not WINDOWS:
+    FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
 DRAWING = [
     "display_images",
     "display_compared",
@@ -78,6 +81,8 @@ def start(*args, stdout, stderr, pictures=(), screen=None):
     stdout and stderr are paths. screen: the name of the X display where Tk is to open windows.
     """
     how = (args, str(stdout), str(stderr), pictures, screen)
+    if WINDOWS:
+        pytest.skip("needs to fork")
     process = FORKS.Process(target=_run, args=how, daemon=True)
     # The first one starts the one it is forked from. That is to have the script's own log level,
     # in whose place TensorFlow, where it is imported without the script, has put another.
@@ -106,6 +111,8 @@ class Terminal:
     """A terminal to write to at path."""
 
     def __init__(self):
+        if WINDOWS:
+            pytest.skip("needs a pseudo-terminal")
         self._ends = os.openpty()
         self._sent = ""
         self.path = os.ttyname(self._ends[1])

@@ -25,7 +25,7 @@ import vae_mnist
 from conftest import ROOT, environment, write_data_set
 from data import DataError
 from harness.checkpoints import CheckpointError
-from harness.failures import check_writable, told
+from harness.failures import check_writable, report_failures
 from harness.finite import StopAtNan, check_finite, check_results
 from program import DRAWING, call, files_in, finish, printed, start
 
@@ -221,8 +221,8 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
 
 def fail(error):
-    """What told() makes of a run that raises error."""
-    return told(mock.Mock(side_effect=error), SimpleNamespace(checkpoint_dir=None))
+    """What report_failures() makes of a run that raises error."""
+    return report_failures(mock.Mock(side_effect=error), SimpleNamespace(checkpoint_dir=None))
 
 
 OUT_OF_MEMORY = """Graph execution error:
@@ -274,7 +274,7 @@ def test_an_error_in_the_program_keeps_its_traceback():
 def test_a_run_that_succeeds_has_no_line_and_no_status():
     args = SimpleNamespace(checkpoint_dir=None)
     run = mock.Mock()
-    assert told(run, args) is None
+    assert report_failures(run, args) is None
     run.assert_called_once_with(args)
 
 
@@ -292,7 +292,7 @@ def test_an_interrupt_ends_with_status_130_and_the_epoch_that_is_saved(
     for epoch in epochs:
         (tmp_path / f"vae-{epoch}.index").touch()
     args = SimpleNamespace(checkpoint_dir=str(tmp_path))
-    assert told(mock.Mock(side_effect=KeyboardInterrupt), args) == 130
+    assert report_failures(mock.Mock(side_effect=KeyboardInterrupt), args) == 130
     stdout, stderr = capsys.readouterr()
     (line,) = stderr.splitlines()
     assert re.search(rf"^vae_mnist.py: interrupted: .* {last}; .*--checkpoint-dir", line)
@@ -329,8 +329,8 @@ def test_a_full_stdout_is_complained_of_only_once():
         from unittest.mock import Mock
         names = ["tensorflow", "tensorflow.compat", "tensorflow.compat.v1"]
         sys.modules.update(dict.fromkeys(names, Mock()))
-        from harness.failures import told
-        sys.exit(told(lambda args: print("a result", flush=True), None))
+        from harness.failures import report_failures
+        sys.exit(report_failures(lambda args: print("a result", flush=True), None))
     """
     with open("/dev/full", "w") as full:
         result = subprocess.run(

@@ -8,7 +8,9 @@ import threading
 import pytest
 
 from harness.interrupts import Interrupts
-from program import finish, saved, small_net, start, wait_for
+from program import WINDOWS, finish, saved, small_net, start, wait_for
+
+pytestmark = pytest.mark.skipif(WINDOWS, reason="os.kill() ends a process there")
 
 LOOKS = {
     "after_step": (0, 0, 1.0),

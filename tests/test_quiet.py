@@ -156,6 +156,7 @@ def test_its_modules_are_found_where_python_looks_in_no_folder_of_its_own(packag
     assert result.stdout.startswith(f"usage: {SCRIPT.name}")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_ctrl_c_while_a_package_is_imported_ends_it_in_one_line(packages):
     # As large packages do, this one takes every exception for its own.
     importing = """if True:
