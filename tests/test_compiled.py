@@ -149,6 +149,7 @@ def flags(small_data, tmp_path):
     return ["--data-dir", small_data, *net, "--figures-dir", tmp_path / "figures"]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_compiled_run_prints_the_same_lines_and_learns_as_much(flags):
     def loss(stdout):
@@ -177,6 +178,7 @@ def test_either_kind_of_run_goes_on_from_the_others_checkpoint(flags, tmp_path):
     assert losses[0][0] > losses[1][0] > losses[2][0]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_compiled_run_repeats_itself_and_its_log_holds_each_step(flags, tmp_path):
     flags = [*flags, "--n-epochs", 2, "--xla"]
