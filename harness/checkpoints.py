@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import zlib
 
 import tensorflow.compat.v1 as tf
 
@@ -63,8 +64,10 @@ class Checkpoints(Hook):
     def __init__(self, args, data_set, losses):
         self._folder = args.checkpoint_dir
         self._flags = lasting(args)
-        # The first labels tell one data set from another, in whatever folder it is.
+        # These tell one data set from another, in whatever folder it is.
         self._flags["first labels"] = data_set.labels[:20].tolist()
+        self._flags["first images"] = zlib.crc32(data_set.images[:20].tobytes())
+        self._flags["n_images"] = data_set.num_examples
         self._losses = losses
         self._record = tf.get_variable("record", initializer="", trainable=False)
         self._saver = tf.train.Saver(max_to_keep=2)
@@ -84,10 +87,14 @@ class Checkpoints(Hook):
             if len(losses) <= self._flags["n_epochs"] and not self._flags["cosine_decay"]:
                 there["n_epochs"] = self._flags["n_epochs"]
             there = dict(YOUNGER, **there)
+            # The oldest checkpoints know only labels of their data set.
+            for name in ("first images", "n_images"):
+                there.setdefault(name, self._flags[name])
             for name, here in self._flags.items():
                 if there[name] != here:
                     raise CheckpointError(
-                        f"{paths[-1]}: has {name} = {there[name]}, this run {here}"
+                        f"{paths[-1]}: has {name} = {there[name]}, this run {here}: go on with "
+                        "the same flags and data, or choose another --checkpoint-dir"
                     )
             self._saver.restore(tfs, paths[-1])
         except (tf.errors.OpError, ValueError, LookupError, TypeError) as error:

@@ -25,4 +25,6 @@ def equip(args, graph, data_set, images, losses, first_epoch):
         session = compiled_session(graph, args, n_batches, first_epoch, log)
     elif log is not None:
         graph = log.noted(graph)
-    return graph, session, [log, checkpoints, unfolding]
+    # Checkpoints first: they may refuse to begin, and an epoch that is done is to be saved before
+    # anything else can fail.
+    return graph, session, [checkpoints, log, unfolding]

@@ -7,11 +7,14 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
-from harness import checkpoints
-from harness.checkpoints import CheckpointError, saved_epochs
-from harness.flags import lasting
+import vae_mnist
+from data import DataSet
+from harness.checkpoints import Checkpoints, CheckpointError, saved_epochs
+from harness.flags import parse_flags
 from program import Terminal, call, files_in, finish, losses, our_lines, printed, saved, small_net
 from program import start, wait_for
 
@@ -60,6 +63,40 @@ def test_a_folder_of_something_else_is_refused_by_its_name(tmp_path):
     (tmp_path / "letter.txt").touch()
     with pytest.raises(CheckpointError, match=f"^{re.escape(str(tmp_path))}: .* letter.txt$"):
         saved_epochs(str(tmp_path))
+
+
+# What a session goes on with
+
+
+@pytest.mark.parametrize("decay_steps", [None, 40], ids=["a fixed rate", "a cosine"])
+def test_a_later_session_takes_the_very_next_step(decay_steps, tmp_path):
+    sizes = {"n_inputs": 4, "n_outputs": 4, "n_neurons": [5], "n_neurons_z": 3}
+    words = ["--checkpoint-dir", str(tmp_path), "--n-epochs", "2"]
+    args, images = parse_flags(words, cosine_decay=bool(decay_steps)), np.eye(4, dtype=np.float32)
+    with tf.Graph().as_default():
+        graph = vae_mnist.build_graph(0.01, decay_steps=decay_steps, **sizes)
+        losses = [(3.0, 4.0)]
+        saving = Checkpoints(args, DataSet(images, np.arange(4)), losses)
+        initializer = tf.global_variables_initializer()
+        feed_dict = {graph.x: images, graph.y: images, graph.epsilon: np.ones((4, 3))}
+
+        def step(tfs):
+            tfs.run(graph.optimizer, feed_dict)
+            return tfs.run([v for v in tf.global_variables() if v.op.name != "record"])
+
+        with tf.Session() as tfs:
+            initializer.run()
+            for _ in range(20):
+                step(tfs)
+            saving.after_epoch(tfs, 3.0)
+            expected = step(tfs)
+        losses.clear()
+        with tf.Session() as tfs:
+            initializer.run()
+            saving.begin(tfs)
+            found = step(tfs)
+    assert losses == [[3.0, 4.0]]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected))
 
 
 # A run that is killed
@@ -173,11 +210,14 @@ def test_a_checkpoint_from_before_some_flags_is_gone_on_from(small_data, tmp_pat
     flags = small_net(small_data, "--figures-dir", tmp_path / "figures")
     flags += ["--checkpoint-dir", tmp_path / "saved", "--n-epochs"]
 
-    def lasting_then(args):
-        return {k: v for k, v in lasting(args).items() if k not in ("mixed_noise", "max_log_var")}
+    def recorded_then(self, tfs, average_loss):
+        for name in ("mixed_noise", "max_log_var", "first images", "n_images"):
+            del self._flags[name]
+        after_epoch(self, tfs, average_loss)
 
+    after_epoch = Checkpoints.after_epoch
     with monkeypatch.context() as then:
-        then.setattr(checkpoints, "lasting", lasting_then)
+        then.setattr(Checkpoints, "after_epoch", recorded_then)
         printed(*flags, 1)
     assert "max_log_var = None, this run 2" in call(*flags, 2, "--max-log-var", 2)
     printed(*flags, 2)
