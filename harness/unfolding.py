@@ -9,7 +9,8 @@ SIDE = 15  # images; more make the file large
 class Unfolding(Hook):
     """A GIF at path with a frame for each epoch, and one for what the session begins with.
 
-    The file is written at the end of the run.
+    The file is written at the end of the run. Epochs before a checkpoint are not in it; where there
+    is no epoch after it, the file stays as it was.
     """
 
     def __init__(self, graph, first_epoch, path):
@@ -32,4 +33,6 @@ class Unfolding(Hook):
         self._epoch += 1
 
     def end(self, tfs):
-        save_unfolding(self._frames, self._path)
+        # Of a run that was finished before, there is nothing new to show.
+        if len(self._frames) > 1:
+            save_unfolding(self._frames, self._path)

@@ -35,6 +35,16 @@ def test_there_is_a_frame_for_what_it_begins_with_and_for_each_epoch(saved):
     assert [(image > 0.99).all() for image in images] == [False, True, True]
 
 
+def test_a_session_without_an_epoch_leaves_the_animation_as_it_was(saved):
+    with tf.Graph().as_default(), tf.Session() as tfs:
+        graph = vae_mnist.build_graph(n_inputs=4, n_outputs=4, n_neurons=[3], n_neurons_z=2)
+        tf.global_variables_initializer().run()
+        hook = unfolding.Unfolding(graph, 20, "manifold.gif")
+        hook.begin(tfs)
+        hook.end(tfs)
+    assert saved == []
+
+
 def test_an_animation_changes_no_number_and_is_drawn_once(small_data, tmp_path, saved):
     flags = small_net(small_data, "--n-epochs", 2, "--figures-dir", tmp_path)
     assert printed(*flags, "--manifold-gif") == printed(*flags)
