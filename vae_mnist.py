@@ -28,9 +28,9 @@ q(z|x) stays near a fixed normal distribution p(z), the prior. Decoding a z that
 prior then gives a new image.
 
 As always in TensorFlow 1, the functions that build these parts compute no numbers. They describe
-a graph of tensors, which a session computes later. The first dimension of a tensor is the batch:
-the images that are handled together. Losses are in nats, the unit of information that belongs to
-natural logarithms.
+a graph of tensors, which a session computes later. The first dimension of x, model and all between
+them is the batch: the images that are handled together. Losses are in nats, the unit of information
+that belongs to natural logarithms.
 
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
 """
@@ -44,10 +44,11 @@ from typing import NamedTuple
 # So that the modules beside this file are found with PYTHONSAFEPATH, too.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import harness.quiet  # noqa: F401, first: it silences what the next imports would print
+import harness.quiet  # noqa: F401, first: it silences most of what the next imports would print
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+# Of these, the chapter's part uses display_images, Hook and progress.
 from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
 from data import draw_test_images, read_data_sets
 from display import display_compared, display_images, display_latent, display_losses
@@ -86,8 +87,8 @@ def placeholders(n_inputs, n_outputs):
 def dense(layer, n_units, params, name):
     """A layer without its activation: layer, (batch, n), times weights plus biases.
 
-    Returns (batch, n_units). The new variables go into params as "w_" + name and "b_" + name;
-    tf.get_variable gives them these names in the graph too, where name scopes add nothing to them.
+    Returns (batch, n_units). The new variables go into params as "w_" + name and "b_" + name. They
+    have these names in the graph too: unlike tf.Variable, tf.get_variable ignores name scopes.
     """
     w, b = "w_" + name, "b_" + name
     shape = [int(layer.shape[1]), n_units]
@@ -141,8 +142,8 @@ def decoder(z, params, n_neurons, n_outputs, activation):
     # "d_z_mean" is the chapter's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
     # The chapter makes these two parameters and never uses them; they are kept so that params has
-    # the same names. A normal decoder would need a variance; that of a Bernoulli follows from its
-    # mean.
+    # the same names. A decoder with a Gaussian distribution for each pixel would need a variance;
+    # a Bernoulli distribution, of white or black, has none but what follows from its mean.
     dense(layer, n_outputs, params, "d_z_log_var")
     return model
 
@@ -151,13 +152,14 @@ def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
     y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. A grey
-    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y; even a
-    perfect model does not reach 0 then. Kingma and Welling 2014, appendix C.1, equation 11.
+    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y. So even
+    a model equal to y does not reach 0: at 0.5, log 2 remains. Kingma and Welling 2014, appendix
+    C.1, equation 11.
     """
     # The sigmoid can reach exactly 0 or 1, and log(0) must not happen. The chapter adds 1e-10 in
-    # both logarithms. Beside a model of 0 that is enough. In the second, 1e-10 + 1 - model, it is
-    # lost, because float32 cannot hold 1 + 1e-10; and in 1e-10 + (1 - model), TensorFlow joins the
-    # two constants all the same. A maximum it leaves alone.
+    # both logarithms. In the first, that works. In the second, 1e-10 + 1 - model, it is lost where
+    # model is 1: float32 cannot hold 1 + 1e-10. In 1e-10 + (1 - model) it is lost too, since
+    # TensorFlow joins the two constants before it runs the graph. A maximum it leaves alone.
     log_white = tf.log(1e-10 + model)
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
@@ -217,8 +219,9 @@ def build_graph(
     with tf.name_scope("losses"):
         rec_loss = reconstruction_loss(y, model)
         reg_loss = regularization_loss(z_mean, z_log_var)
-        # Minus the evidence lower bound, equation 3 of Kingma and Welling 2014. Its expectation
-        # over z is estimated from one sample for each image, as in their equation 10.
+        # Minus the evidence lower bound, equation 3 of Kingma and Welling 2014, for black and white
+        # pixels; for grey ones, its mean over images drawn with y as the probabilities of white.
+        # The expectation over z is estimated from one sample for each image, as in equation 10.
         loss = tf.reduce_mean(rec_loss + reg_loss)
     with tf.name_scope("optimizer"):
         optimizer = minimize(loss, learning_rate, decay_steps)
@@ -242,9 +245,11 @@ def train_and_reconstruct(
 
     graph: as build_graph() gives it. mnist: as read_data_sets() gives it. chapter_images: the test
     images to redraw, as draw_test_images() gives them; the pictures go into figures_dir. epochs:
-    their numbers. corrupt: gives x for y; in the chapter x is y, and where x is y with noise, the
-    model learns to remove it. hooks: told of each step and epoch; an exception that they raise ends
-    the run. session: opens one. Returns what the model makes of the clean and the noisy images.
+    their numbers. corrupt: makes x from y; np.asarray changes nothing, as in the chapter, and where
+    x is y with noise, the model learns to remove it. hooks: told of each step and epoch, for what
+    goes beyond the chapter; a plain Hook does nothing, so pass over its lines at first. If a hook
+    raises an exception, the run ends. session: opens the session. Returns what the model makes of
+    the clean and of the noisy images.
     """
     test_images, test_images_noisy, test_labels = chapter_images
     n_batches = mnist.train.num_examples // batch_size
@@ -311,7 +316,7 @@ class BeyondTheChapter(Hook):
     rng: a numpy Generator for the test images' noise, and for z. task: what the model is to undo;
     np.asarray, which changes nothing, or a function that adds noise. losses: for each epoch so far,
     those before a checkpoint included, the pair of its average training loss and its validation
-    loss, in nats per image. test_mses: the last results, by the kind of the images.
+    loss, in nats per image. results: those of the test, by their names.
     """
 
     def __init__(self, graph, mnist, rng, task, figures_dir):
@@ -321,7 +326,7 @@ class BeyondTheChapter(Hook):
         self.task = task
         self.figures_dir = figures_dir
         self.losses = []
-        self.test_mses = {}
+        self.results = {}
 
     def after_epoch(self, tfs, average_loss):
         validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.task)
@@ -334,12 +339,14 @@ class BeyondTheChapter(Hook):
         noisy = evaluate(tfs, self.graph, images, partial(add_noise, rng=self.rng))
         # The loss of what the model is for: with --denoise, to restore noisy images.
         result = clean if self.task is np.asarray else noisy
-        if np.isfinite(result.loss):
-            loss, rec, reg = result.loss, result.rec_loss, result.reg_loss
+        loss, rec, reg = result.loss, result.rec_loss, result.reg_loss
+        if np.isfinite(loss):
             print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
-        self.test_mses = {"clean": clean.mse, "noisy": noisy.mse}
-        finite = [f"{mse:0.6f} {kind}" for kind, mse in self.test_mses.items() if np.isfinite(mse)]
+        mses = {"clean": clean.mse, "noisy": noisy.mse}
+        finite = [f"{mse:0.6f} {kind}" for kind, mse in mses.items() if np.isfinite(mse)]
         print("test mse  =", "   ".join(finite) or "none", flush=True)
+        self.results = {f"test mse of {kind} images": mse for kind, mse in mses.items()}
+        self.results["test loss"] = loss
 
     def end(self, tfs):
         def decode(z):
@@ -402,7 +409,7 @@ def run(args):
         rows.update({"test_images_noisy": test_images_noisy, "Y_test_pred2": Y_test_pred2})
         display_compared(rows, test_labels, f"{args.figures_dir}/compared.png")
         print(f"pictures in {args.figures_dir}", flush=True)
-        check_results(**beyond.test_mses)
+        check_results(beyond.results)
         interrupts.during(show)
 
 

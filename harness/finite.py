@@ -8,15 +8,17 @@ from harness.hooks import Hook
 def check_finite(loss, where):
     """Raise FloatingPointError, saying where, if the loss is infinite or nan."""
     if not np.isfinite(loss):
-        raise FloatingPointError(f"loss is {loss} in {where}: try a lower --learning-rate")
+        raise FloatingPointError(
+            f"loss is {loss} in {where}: try a lower --learning-rate, or --max-log-var 2"
+        )
 
 
-def check_results(**mses):
-    """Raise FloatingPointError if an mse of the test images, by their kind, is not finite."""
-    for kind, mse in mses.items():
-        if not np.isfinite(mse):
+def check_results(results):
+    """Raise FloatingPointError if one of the test's results, by their names, is not finite."""
+    for name, result in results.items():
+        if not np.isfinite(result):
             raise FloatingPointError(
-                f"test mse of {kind} images is {mse}: what is not finite was left out above; try "
+                f"{name} is {result}: what is not finite was left out above; try --max-log-var 2, "
                 "hidden layers that are bounded (--activation tanh) or that see noise (--denoise)"
             )
 

@@ -10,7 +10,8 @@ class Hook:
     def after_step(self, epoch, batch, loss):
         """A training step is done, the batch-th of the epoch; both count from 0.
 
-        loss: what it was before the step, in nats per image.
+        loss: what it was before the step, in nats per image. Of a CompiledSession it is 0, or the
+        sum of several steps' losses.
         """
 
     def after_epoch(self, tfs, average_loss):

@@ -6,7 +6,7 @@ from harness.hooks import Hook
 
 
 class Interrupts(Hook):
-    """While a session is open, Ctrl-C waits for the end of the step, epoch or picture it falls in.
+    """While a session runs, Ctrl-C waits for the end of the step or epoch, or of all the pictures.
 
     TensorFlow's binding may crash where Python raises KeyboardInterrupt just as one session call
     returns and the next begins. So the signal is only noted, and raised where no call is near. A

@@ -6,7 +6,6 @@ What is wrong with a flag itself is told in test_flags.py.
 import errno
 import gzip
 import io
-import json
 import os
 import re
 import shlex
@@ -27,7 +26,7 @@ from data import DataError
 from harness.checkpoints import CheckpointError
 from harness.failures import check_writable, report_failures
 from harness.finite import StopAtNan, check_finite, check_results
-from program import DRAWING, call, files_in, finish, printed, start
+from program import DRAWING, call, files_in, finish, losses, printed, start
 
 # Refused before training, with nothing changed. To cover another case, add a row to a table.
 
@@ -129,7 +128,9 @@ OF_CHECKPOINTS = [
         ("--denoise added", "1 denoise False True", "--denoise", None),
         ("--cosine-decay added", "1 cosine_decay False True", "--cosine-decay", None),
         ("fewer epochs than saved", "1 n_epochs 2 1", "--n-epochs 1", None),
-        ("another data set", "1 labels", "", repack(LABELS, lambda c: c[:8] + c[:7:-1])),
+        ("other labels", "1 labels", "", repack(LABELS, lambda c: c[:8] + c[:7:-1])),
+        ("other images", "1 first images", "", repack(IMAGES, lambda c: c[:16] + c[:15:-1])),
+        ("other flags and a log", "1 denoise False True", "--denoise --log-dir {tmp}/empty", None),
     ]
 ]
 OF_CHECKPOINTS += [
@@ -361,7 +362,7 @@ def test_a_folder_that_stdout_has_no_letters_for_is_told_after_the_results(small
 def test_a_loss_that_is_not_finite_ends_the_program_with_nothing_written(small, tmp_path, capsys):
     folders = ["--figures-dir", tmp_path, "--checkpoint-dir", tmp_path]
     message = call(*small(*folders, "--learning-rate", "1e20"), pictures=DRAWING)
-    assert re.fullmatch("vae_mnist.py: error: .*epoch 0, batch [1-9].*--learning-rate", message)
+    assert re.fullmatch("vae_mnist.py: error: .*epoch 0, batch [1-9].*--learning-rate.*", message)
     assert capsys.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
 
@@ -378,10 +379,12 @@ def test_any_finite_loss_will_do(loss):
     check_finite(np.float32(loss), "epoch 0, batch 0")
 
 
-def test_a_result_that_is_not_finite_is_told_with_its_images_and_what_to_do():
-    check_results(clean=0.1, noisy=0.2)
-    with pytest.raises(FloatingPointError, match=r"^test mse of noisy images is nan: .*--denoise"):
-        check_results(clean=0.1, noisy=np.nan)
+@pytest.mark.parametrize("result", [np.nan, np.inf])
+def test_a_result_that_is_not_finite_is_told_by_its_name_with_what_to_do(result):
+    check_results({"test loss": 100.0, "test mse": 0.1})
+    where = f"^test mse is {result}: .*--max-log-var 2.*--denoise"
+    with pytest.raises(FloatingPointError, match=where):
+        check_results({"test loss": 100.0, "test mse": result})
 
 
 def test_a_run_whose_results_are_not_finite_leaves_its_pictures_and_ends_in_one_line(
@@ -445,21 +448,17 @@ def test_a_disk_that_fills_up_leaves_pictures_whole_or_absent(small, disk):
 
 
 def test_a_disk_that_fills_up_leaves_checkpoints_to_go_on_from(small, disk):
-    def losses(epoch):
-        checkpoint = tf.train.load_checkpoint(str(folder / "saved" / f"vae-{epoch}"))
-        return json.loads(checkpoint.get_tensor("record"))[1]
-
     folder = disk(600)
     flags = small("--checkpoint-dir", folder / "saved")
     printed(*flags, "--n-epochs", 1)
     before = files_in(folder)
     assert_no_space(call(*flags, "--n-epochs", 3), folder / "saved" / "vae-1.")
     assert files_in(folder) == before
-    first = losses(0)
+    first = losses(folder / "saved")
     disk(2000)
     printed(*flags, "--n-epochs", 3)
-    assert len(losses(2)) == 3
-    assert losses(2)[:1] == first
+    assert len(losses(folder / "saved")) == 3
+    assert losses(folder / "saved")[:1] == first
 
 
 def test_a_disk_that_fills_up_with_the_log_ends_in_one_line(small, disk, tmp_path):

@@ -188,7 +188,7 @@ def test_unless_told_otherwise_it_is_the_chapters_20_epochs_of_batches_of_100(to
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
 def test_stop_at_nan_ends_the_training_at_a_loss_that_is_not_finite(told, loss):
     hooks = Hooks(StopAtNan(), told)
-    where = rf"^loss is {loss} in epoch 8, batch 2: try a lower --learning-rate$"
+    where = rf"^loss is {loss} in epoch 8, batch 2: try a lower --learning-rate, or --max-log-"
     with pytest.raises(FloatingPointError, match=where):
         train(stand_in(chain([3] * 6, [loss])), hooks, random_images(40), epochs=range(7, 99))
     assert averages(told) == [3]
@@ -283,7 +283,7 @@ def test_the_losses_of_an_epoch_are_of_training_and_validation(corrupt, loss):
 def test_a_validation_loss_that_is_not_finite_ends_the_training():
     hook = beyond(validation=DataSet(np.full((1, 4), np.nan), np.zeros(1)))
     hook.losses.append((1.0, 1.0))
-    where = "^loss is nan in epoch 1, validation: try a lower --learning-rate$"
+    where = "^loss is nan in epoch 1, validation: try a lower --learning-rate, or --max-log-var 2$"
     with tf.Session() as tfs, pytest.raises(FloatingPointError, match=where):
         hook.after_epoch(tfs, 1.0)
 
@@ -306,15 +306,29 @@ def tested(capsys, monkeypatch):
 def test_the_test_loss_is_of_what_was_learned(tested, corrupt, learned):
     hook, lines = tested(corrupt)
     assert lines == [f"test {learned}", "test mse  = 0.250000 clean   0.062500 noisy"]
-    assert hook.test_mses == {"clean": 0.25, "noisy": 0.0625}
+    assert hook.results == {
+        "test mse of clean images": 0.25,
+        "test mse of noisy images": 0.0625,
+        "test loss": float(learned.split()[2]),
+    }
 
 
 @pytest.mark.parametrize("corrupt, loss", [(np.asarray, [f"test {CLEAN}"]), (whiten, [])])
 def test_a_test_number_that_is_not_finite_is_left_out(tested, corrupt, loss):
     hook, lines = tested(corrupt, white=np.nan)
     assert lines == [*loss, "test mse  = 0.250000 clean"]
-    assert hook.test_mses["clean"] == 0.25
-    assert np.isnan(hook.test_mses["noisy"])
+    assert hook.results["test mse of clean images"] == 0.25
+    assert np.isnan(hook.results["test mse of noisy images"])
+
+
+def test_an_infinite_test_loss_is_left_out_even_where_each_mse_is_finite(capsys):
+    hook = beyond(rng=np.random.default_rng(17), test=QUARTERS)
+    hook.graph.reg_loss = tf.fill([20], np.inf)
+    with tf.Session() as tfs:
+        hook.after_training(tfs)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("test mse  = 0.250000 clean")
+    assert hook.results["test loss"] == np.inf
 
 
 def test_the_last_pictures_are_a_hundred_new_images_and_the_losses(told):
