@@ -395,7 +395,7 @@ def main():
             row.append(f"{median / medians[other]:.2f}" if other in medians else "")
         rows.append([*row, f"{peaks[name]:.0f}", versions[name]])
     print_table([*heads, "peak memory, MiB", "version"], *rows)
-    for name in ("this program", "this program, --xla"):
+    for name in (name for name in ("this program", "this program, --xla") if name in seconds):
         look = statistics.median(float(share) for share in looks[name])
         print(f"{name}: {look:.1f} % of it is its look at the validation images")
     rows = [[name, f"{statistics.median(times):.2f}"] for name, times in starts.items()]

@@ -18,6 +18,7 @@ ACTIVATIONS = {
     "sigmoid": sigmoid,
     "elu": lambda a: np.where(a.real > 0, a, np.exp(a) - 1),
     "softplus": lambda a: np.log(1 + np.exp(a)),
+    "swish": lambda a: a * sigmoid(a),
 }
 
 

@@ -11,6 +11,7 @@ from program import call
 
 NO_NUMBER = ["many", "-1", "nan", "inf", "-inf", "1e400", ""]
 NO_INTEGER = [*NO_NUMBER, "1.5", "1" + 30 * "0"]
+ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 REFUSED = {
     "--learning-rate": [*NO_NUMBER, "0", "-0.001", "0,001", "1e31", "1e-31", "1e-400"],
@@ -19,6 +20,7 @@ REFUSED = {
     "--n-neurons": [*NO_INTEGER, "0", "10001"],
     "--n-neurons-z": [*NO_INTEGER, "0", "10001"],
     "--activation": ["gelu", "TANH", "None", ""],
+    "--max-log-var": [*(number for number in NO_NUMBER if number != "-1"), "31", "-30.5"],
     "--seed": [*NO_INTEGER, "2147483648"],
     "--data-dir": ["", "gs://bucket/data"],
     "--figures-dir": ["", "gs://bucket/figures"],
@@ -32,7 +34,8 @@ TAKEN = {
     "--batch-size": {"1": 1, "1000000": 1000000},
     "--n-neurons": {"1": [1], "10000": [10000], "3 2 2": [3, 2, 2]},
     "--n-neurons-z": {"1": 1, "10000": 10000},
-    "--activation": {name: name for name in ("tanh", "relu", "sigmoid", "elu", "softplus")},
+    "--activation": {name: name for name in ACTIVATIONS},
+    "--max-log-var": {"-30": -30, "0": 0, "30": 30},
     "--seed": {"0": 0, "2147483647": 2147483647},
     "--data-dir": {"ein/Ordner/für/数字": "ein/Ordner/für/数字"},
 }
