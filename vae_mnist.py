@@ -98,7 +98,7 @@ def dense(layer, n_units, params, name):
 
 
 def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
-    """The recognition network q(z|x): for each image, a normal distribution over z.
+    """The encoder, or recognition network, q(z|x): for each image, a normal distribution over z.
 
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
@@ -124,7 +124,7 @@ def draw_epsilon(z_log_var):
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    To draw z itself would be an act of chance, which has no derivative. Here all the chance is in
+    Drawing z directly is a random operation, which has no derivative. Here all the randomness is in
     epsilon, so z is an ordinary function of z_mean and z_log_var, and the encoder can learn.
     exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling 2014, section 2.4.
     """
@@ -132,7 +132,7 @@ def reparameterize(z_mean, z_log_var, epsilon):
 
 
 def decoder(z, params, n_neurons, n_outputs, activation):
-    """The generator network p(y|z): for each pixel, the probability that it is white (1).
+    """The decoder, or generator network, p(y|z): each pixel's probability of being white (1).
 
     Returns (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1.
     """
@@ -157,9 +157,10 @@ def reconstruction_loss(y, model):
     C.1, equation 11.
     """
     # The sigmoid can reach exactly 0 or 1, and log(0) must not happen. The chapter adds 1e-10 in
-    # both logarithms. In the first, that works. In the second, 1e-10 + 1 - model, it is lost where
-    # model is 1: float32 cannot hold 1 + 1e-10. In 1e-10 + (1 - model) it is lost too, since
-    # TensorFlow joins the two constants before it runs the graph. A maximum it leaves alone.
+    # both logarithms. In the first, that works. In the second, 1e-10 + 1 - model, it is always
+    # lost, since float32 cannot hold 1 + 1e-10, and log(0) remains where model is 1. In
+    # 1e-10 + (1 - model) it is lost too, since TensorFlow joins the two constants before it runs
+    # the graph. It leaves a maximum as it is.
     log_white = tf.log(1e-10 + model)
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
