@@ -121,9 +121,10 @@ def add_noise(images, rng, stddev=0.5):
 def add_mixed_noise(images, rng, stddev=0.5):
     """images, (n, 784), plus noise as in add_noise(), from none up to stddev, its own for each.
 
-    Little noise is the most frequent: its strength is stddev times the square of a uniform number.
+    Little noise is the most frequent: the strength is stddev times a uniform number to the power
+    of 4.
     """
-    return add_noise(images, rng, stddev * np.square(rng.random((len(images), 1))))
+    return add_noise(images, rng, stddev * rng.random((len(images), 1)) ** 4)
 
 
 class ChapterImages(NamedTuple):
