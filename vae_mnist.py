@@ -48,7 +48,7 @@ import harness.quiet  # noqa: F401, first: it silences most of what the next imp
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-# Of these, the chapter's part uses display_images, Hook and progress.
+# Of the imports below, the chapter itself needs only display_images, Hook and progress.
 from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
 from data import draw_test_images, read_data_sets
 from display import display_compared, display_images, display_latent, display_losses

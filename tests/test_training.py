@@ -26,6 +26,8 @@ def random_images(n, seed=12):
 
 FOUR = random_images(4), random_images(4, seed=13), np.array([7, 2, 1, 0])  # clean, noisy, labels
 
+ADVICE = "try a lower --learning-rate, or --max-log-var 2"
+
 
 @pytest.fixture(autouse=True)
 def default_graph():
@@ -188,7 +190,7 @@ def test_unless_told_otherwise_it_is_the_chapters_20_epochs_of_batches_of_100(to
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
 def test_stop_at_nan_ends_the_training_at_a_loss_that_is_not_finite(told, loss):
     hooks = Hooks(StopAtNan(), told)
-    where = rf"^loss is {loss} in epoch 8, batch 2: try a lower --learning-rate, or --max-log-"
+    where = rf"^loss is {loss} in epoch 8, batch 2: {ADVICE}$"
     with pytest.raises(FloatingPointError, match=where):
         train(stand_in(chain([3] * 6, [loss])), hooks, random_images(40), epochs=range(7, 99))
     assert averages(told) == [3]
@@ -283,7 +285,7 @@ def test_the_losses_of_an_epoch_are_of_training_and_validation(corrupt, loss):
 def test_a_validation_loss_that_is_not_finite_ends_the_training():
     hook = beyond(validation=DataSet(np.full((1, 4), np.nan), np.zeros(1)))
     hook.losses.append((1.0, 1.0))
-    where = "^loss is nan in epoch 1, validation: try a lower --learning-rate, or --max-log-var 2$"
+    where = f"^loss is nan in epoch 1, validation: {ADVICE}$"
     with tf.Session() as tfs, pytest.raises(FloatingPointError, match=where):
         hook.after_epoch(tfs, 1.0)
 

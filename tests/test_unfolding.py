@@ -17,16 +17,21 @@ def saved(monkeypatch):
     return saved
 
 
-def test_there_is_a_frame_for_what_it_begins_with_and_for_each_epoch(saved):
+def unfold(n_epochs):
+    """A session with an Unfolding from epoch 5 on, whose training makes all images white."""
     with tf.Graph().as_default(), tf.Session() as tfs:
         graph = vae_mnist.build_graph(n_inputs=4, n_outputs=4, n_neurons=[3], n_neurons_z=2)
         tf.global_variables_initializer().run()
         hook = unfolding.Unfolding(graph, 5, "manifold.gif")
         hook.begin(tfs)
         graph.params["b_d_z_mean"].load(np.full(4, 100.0), tfs)  # white, whatever z is
-        hook.after_epoch(tfs, 1.0)
-        hook.after_epoch(tfs, 1.0)
+        for _ in range(n_epochs):
+            hook.after_epoch(tfs, 1.0)
         hook.end(tfs)
+
+
+def test_there_is_a_frame_for_what_it_begins_with_and_for_each_epoch(saved):
+    unfold(n_epochs=2)
     ((frames, path),) = saved
     assert path == "manifold.gif"
     titles, images = zip(*frames)
@@ -36,12 +41,7 @@ def test_there_is_a_frame_for_what_it_begins_with_and_for_each_epoch(saved):
 
 
 def test_a_session_without_an_epoch_leaves_the_animation_as_it_was(saved):
-    with tf.Graph().as_default(), tf.Session() as tfs:
-        graph = vae_mnist.build_graph(n_inputs=4, n_outputs=4, n_neurons=[3], n_neurons_z=2)
-        tf.global_variables_initializer().run()
-        hook = unfolding.Unfolding(graph, 20, "manifold.gif")
-        hook.begin(tfs)
-        hook.end(tfs)
+    unfold(n_epochs=0)
     assert saved == []
 
 
