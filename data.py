@@ -1,7 +1,7 @@
-"""Reads MNIST from its four gzip'd IDX files and hands it out in batches.
+"""MNIST from its four files, as arrays, in batches.
 
 Stands in for ``tensorflow.examples.tutorials.mnist.input_data``, which TensorFlow 2 removed,
-so that a TensorFlow 1 tutorial's own lines go on working::
+argument by argument, so that a TensorFlow 1 tutorial's own lines go on working::
 
     mnist = read_data_sets("MNIST_data", one_hot=True)
     X_batch, Y_batch = mnist.train.next_batch(100)
@@ -21,137 +21,65 @@ MNIST_DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "MNIST_dat
 PIXEL_SIZE = 28
 IMAGES_MAGIC = 2051  # unsigned bytes in three dimensions: images, rows, columns
 LABELS_MAGIC = 2049  # unsigned bytes in one dimension
-KINDS = {IMAGES_MAGIC: " (images)", LABELS_MAGIC: " (labels)"}
+KINDS = {IMAGES_MAGIC: "images", LABELS_MAGIC: "labels"}
 CHUNK = 1 << 20
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """A data file is missing, damaged, or not what it should be; the text says which and how."""
 
 
-class DataSet:
-    """Images with their labels, and an endless walk over them in batches.
-
-    images: float32, (num_examples, 784), pixel values 0..1.
-    labels: integers, (num_examples,), or one-hot rows, (num_examples, classes).
-    epochs_completed: how often next_batch() has gone past the last image. As in TensorFlow, a
-        batch that ends exactly there leaves it to the next one to count.
-    """
-
-    def __init__(self, images, labels, seed=None):
-        self.images = images
-        self.labels = labels
-        self.num_examples = len(images)
-        self.epochs_completed = 0
-        self._rng = np.random.default_rng(seed)
-        self._order = np.arange(self.num_examples)
-        self._position = 0
-
-    def next_batch(self, batch_size, shuffle=True):
-        """The next batch_size images and labels, in an order drawn anew for every epoch.
-
-        Where a batch crosses the end of an epoch it takes the rest and goes on into the next,
-        so that an epoch holds every image once. With shuffle=False, an epoch that begins in
-        this call keeps the order of the set. Raises ValueError if batch_size is below 1, or
-        the set is empty.
-        """
-        if batch_size < 1 or self.num_examples == 0:
-            raise ValueError(f"cannot take {batch_size} of {self.num_examples} images")
-        parts = []
-        missing = batch_size
-        while missing:
-            if self._position == self.num_examples:
-                self.epochs_completed += 1
-                self._position = 0
-            if self._position == 0:
-                self._order = np.arange(self.num_examples)
-                if shuffle:
-                    self._rng.shuffle(self._order)
-            part = self._order[self._position : self._position + missing]
-            self._position += len(part)
-            missing -= len(part)
-            parts.append(part)
-        rows = np.concatenate(parts)
-        return self.images[rows], self.labels[rows]
-
-
-class DataSets(NamedTuple):
-    """The three parts of a data set."""
-
-    train: DataSet
-    validation: DataSet
-    test: DataSet
-
-
-def read_data_sets(train_dir=MNIST_DATA, one_hot=False, validation_size=5000, seed=None):
+def read_data_sets(
+    train_dir=MNIST_DATA,
+    fake_data=False,
+    one_hot=False,
+    dtype=np.float32,
+    reshape=True,
+    validation_size=5000,
+    seed=None,
+    source_url=None,
+):
     """Read the data set in the folder train_dir.
 
-    The first validation_size of the training images become the validation set. seed fixes the
-    order in which next_batch() walks the images. Raises DataError if a file is missing or
-    wrong, or if validation_size does not leave a training set.
+    The first validation_size of the training images become the validation set. None stands for
+    5,000, or for a tenth, rounded up, of 5,000 training images or fewer. one_hot: labels as rows of
+    zeros with a one. dtype, reshape and seed are for DataSet. source_url is ignored. Raises
+    DataError if a file is missing or wrong, or if there are fewer than validation_size images.
     """
-    # The larger part first: its raw bytes are freed before the smaller part is read.
-    train_images, train_labels = _read_part(train_dir, "train")
+    _refuse(fake_data)
+    images, labels = _read_part(train_dir, "train")
     test_images, test_labels = _read_part(train_dir, "t10k")
-    if not 0 <= validation_size < len(train_images):
+    n = len(images)
+    size = validation_size
+    if size is None:
+        size = 5000 if n > 5000 else (n + 9) // 10
+    if not 0 <= size <= n:
         raise DataError(
-            f"{train_dir}: expected more than the {validation_size} training images that "
-            f"validation_size sets aside, found {len(train_images)}"
+            f"{train_dir}: expected validation_size from 0 to {n} training images, found {size}"
         )
     if one_hot:
-        rows = np.eye(1 + max(9, train_labels.max(), test_labels.max()))
-        train_labels, test_labels = rows[train_labels], rows[test_labels]
+        rows = np.eye(1 + max(9, int(labels.max()), int(test_labels.max())))
+        labels, test_labels = rows[labels], rows[test_labels]
+    how = {"dtype": dtype, "reshape": reshape, "seed": seed}
     return DataSets(
-        train=DataSet(train_images[validation_size:], train_labels[validation_size:], seed),
-        validation=DataSet(train_images[:validation_size], train_labels[:validation_size], seed),
-        test=DataSet(test_images, test_labels, seed),
+        train=DataSet(images[size:], labels[size:], **how),
+        validation=DataSet(images[:size], labels[:size], **how),
+        test=DataSet(test_images, test_labels, **how),
     )
 
 
-def add_noise(images, rng, stddev=0.5):
-    """images plus stddev times standard normal numbers drawn from rng, a numpy Generator.
-
-    stddev: one number, or one for each image, (n, 1). Float32, in the shape of images. Not clipped:
-    pixel values leave 0..1, as in the chapter.
-    """
-    noise = rng.standard_normal(np.shape(images), dtype=np.float32)
-    return np.asarray(images, np.float32) + np.asarray(stddev, np.float32) * noise
+def _refuse(fake_data):
+    if fake_data:
+        raise NotImplementedError("fake_data=True: there are no made-up images here")
 
 
-def add_mixed_noise(images, rng, stddev=0.5):
-    """images, (n, 784), plus noise as in add_noise(), from none up to stddev, its own for each.
-
-    Little noise is the most frequent: the strength is stddev times a uniform number to the power
-    of 4.
-    """
-    return add_noise(images, rng, stddev * rng.random((len(images), 1)) ** 4)
-
-
-class ChapterImages(NamedTuple):
-    """The chapter's test_images, test_images_noisy and test_labels."""
-
-    images: np.ndarray
-    noisy: np.ndarray
-    labels: np.ndarray
-
-
-def draw_test_images(data_set, n_images, rng):
-    """n_images random images of data_set with as many different labels, in random order.
-
-    Returns them clean and noisy, (n_images, 784), with their labels, (n_images,), as ChapterImages.
-    Labels must be integers. If there are fewer than n_images different ones, fewer images are
-    returned. rng is a numpy Generator.
-    """
-    labels = rng.permutation(np.unique(data_set.labels))[:n_images]
-    rows = [rng.choice(np.flatnonzero(data_set.labels == label)) for label in labels]
-    images = data_set.images[rows]
-    return ChapterImages(images, add_noise(images, rng), data_set.labels[rows])
+# Files to arrays.
 
 
 def _read_part(folder, part):
-    """The "train" or "t10k" images, float32 (n, 784) in 0..1, and labels, int64 (n,)."""
-    images_path = os.path.join(folder, f"{part}-images-idx3-ubyte.gz")
-    labels_path = os.path.join(folder, f"{part}-labels-idx1-ubyte.gz")
+    """The "train" or "t10k" images, uint8 (n, 28, 28, 1), and labels, uint8 (n,)."""
+    images_path = _find(folder, f"{part}-images-idx3-ubyte")
+    labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
     images = _read_idx(images_path, IMAGES_MAGIC, (PIXEL_SIZE, PIXEL_SIZE))
     labels = _read_idx(labels_path, LABELS_MAGIC, ())
     if len(images) != len(labels):
@@ -159,18 +87,31 @@ def _read_part(folder, part):
             f"{labels_path}: expected {len(images)} labels, one for each image in "
             f"{os.path.basename(images_path)}, found {len(labels)}"
         )
-    pixels = images.reshape(len(images), PIXEL_SIZE * PIXEL_SIZE)
-    # Divided rather than multiplied by 1 / 255: each value is then the float32 nearest to it.
-    return np.divide(pixels, np.float32(255), dtype=np.float32), labels.astype(np.int64)
+    return images[..., np.newaxis], labels
+
+
+def _find(folder, name):
+    """The path of the file called name, or as archives call it, in folder, gzip'd or not."""
+    dotted = name.replace("-idx", ".idx")
+    names = [f"{name}.gz", name, f"{dotted}.gz", dotted]
+    paths = [os.path.join(folder, name) for name in names]
+    # Not just any path: some archives hold folders of these names beside the files.
+    found = [path for path in paths if os.path.isfile(path)]
+    if not found:
+        raise DataError(f"{paths[0]}: No such file, nor {', '.join(names[1:3])} or {names[3]}")
+    return found[0]
 
 
 def _read_idx(path, magic, item_shape):
-    """The bytes of a gzip'd IDX file, uint8 (items, *item_shape), checked as they are read.
+    """The bytes of an IDX file, gzip'd or not, uint8 (items, *item_shape), checked as it is read.
 
     Memory grows with what is really in the file, not with what its header says.
     """
     try:
-        with gzip.open(path, "rb") as file:
+        with open(path, "rb") as raw:
+            # By its first bytes, as some browsers unpack a file and keep its name.
+            is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
+            file = gzip.GzipFile(fileobj=raw) if is_gzip else raw
             header_size = 4 * (2 + len(item_shape))
             header = _read_up_to(file, header_size)
             if len(header) < header_size:
@@ -179,9 +120,9 @@ def _read_idx(path, magic, item_shape):
                 )
             found_magic, items, *found_shape = struct.unpack(f">{header_size // 4}I", header)
             if found_magic != magic:
-                found = f"{found_magic}{KINDS.get(found_magic, '')}"
+                found = f"{found_magic} ({KINDS.get(found_magic, 'neither images nor labels')})"
                 raise DataError(
-                    f"{path}: expected magic number {magic}{KINDS[magic]}, found {found}"
+                    f"{path}: expected magic number {magic} ({KINDS[magic]}), found {found}"
                 )
             if tuple(found_shape) != item_shape:
                 found = " x ".join(str(size) for size in found_shape)
@@ -211,3 +152,134 @@ def _read_up_to(file, size):
             break
         data += chunk
     return data
+
+
+# Arrays to batches.
+
+
+class DataSet:
+    """Images with their labels, and an endless walk over them in batches.
+
+    images: bytes 0..255 become float32 0..1, or with dtype uint8 stay as they are. Floats keep
+        their values, which TensorFlow divides too. With reshape, (n, 28, 28, 1) becomes (n, 784).
+        Unlike in TensorFlow, they keep their places when batches are shuffled.
+    labels: integers, (n,), or one-hot rows, (n, classes).
+    seed: fixes the order of the batches; None leaves it to np.random, as in TensorFlow.
+    epochs_completed: how often next_batch() has gone past the last image. As in TensorFlow, a
+        batch that ends exactly there leaves it to the next one to count.
+    """
+
+    # The first four are TensorFlow's, which tutorials set. Any other name is an error.
+    __slots__ = ("_epochs_completed", "_images", "_index_in_epoch", "_labels", "_order", "_rng")
+
+    def __init__(
+        self,
+        images,
+        labels,
+        fake_data=False,
+        one_hot=False,  # of fake_data only
+        dtype=np.float32,
+        reshape=True,
+        seed=None,
+    ):
+        _refuse(fake_data)
+        dtype = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))  # of TensorFlow, or of NumPy
+        if dtype not in (np.uint8, np.float32):
+            raise TypeError(f"dtype: expected uint8 or float32, found {dtype}")
+        if len(images) != len(labels):
+            raise ValueError(f"{len(images)} images, but {len(labels)} labels")
+        if reshape and images.ndim > 2:
+            images = images.reshape(len(images), images.shape[1] * images.shape[2])
+        if dtype == np.float32:
+            white = 1 if images.dtype.kind == "f" else 255
+            # Not multiplied by 1 / 255: each value is then the float32 nearest to it.
+            images = np.divide(images, np.float32(white), dtype=np.float32)
+        self._images = images
+        self._labels = labels
+        self._epochs_completed = 0
+        self._index_in_epoch = 0
+        self._order = np.arange(len(images))
+        self._rng = None if seed is None else np.random.default_rng(seed)
+
+    images = property(lambda self: self._images)
+    labels = property(lambda self: self._labels)
+    num_examples = property(lambda self: len(self._images))
+    epochs_completed = property(lambda self: self._epochs_completed)
+
+    def next_batch(self, batch_size, fake_data=False, shuffle=True):
+        """The next batch_size images and labels, in an order drawn anew for every epoch.
+
+        Where a batch crosses the end of an epoch it takes the rest and goes on into the next,
+        so that an epoch holds every image once. With shuffle=False, an epoch that begins in this
+        call has the order of the set, or without a seed, as in TensorFlow, of the epoch before.
+        Raises ValueError if batch_size is below 1, or the set is empty.
+        """
+        _refuse(fake_data)
+        if batch_size < 1 or self.num_examples == 0:
+            raise ValueError(f"cannot take {batch_size} of {self.num_examples} images")
+        if self._epochs_completed == 0 and self._index_in_epoch == 0:
+            self._begin_epoch(shuffle)
+        parts = []
+        missing = batch_size
+        while missing:
+            if self._index_in_epoch >= len(self._order):
+                self._epochs_completed += 1
+                self._begin_epoch(shuffle)
+            part = self._order[self._index_in_epoch : self._index_in_epoch + missing]
+            self._index_in_epoch += len(part)
+            missing -= len(part)
+            parts.append(part)
+        rows = np.concatenate(parts)
+        return self._images[rows], self._labels[rows]
+
+    def _begin_epoch(self, shuffle):
+        self._index_in_epoch = 0
+        # Without a seed the order before is shuffled again, so as to repeat TensorFlow's. It is
+        # copied, as a batch that crosses the end still holds the rest of it.
+        anew = self._rng is not None or len(self._order) != self.num_examples
+        self._order = np.arange(self.num_examples) if anew else self._order.copy()
+        if shuffle:
+            (self._rng or np.random).shuffle(self._order)
+
+
+class DataSets(NamedTuple):
+    """The three parts of a data set."""
+
+    train: DataSet
+    validation: DataSet
+    test: DataSet
+
+
+# What is done with the images.
+
+
+def add_noise(images, rng, stddev=0.5):
+    """images plus stddev times standard normal numbers drawn from rng, a numpy Generator.
+
+    stddev: one number, or one for each image, (n, 1). Float32, in the shape of images. Not clipped:
+    pixel values leave 0..1, as in the chapter.
+    """
+    noise = rng.standard_normal(np.shape(images), dtype=np.float32)
+    return np.asarray(images, np.float32) + np.asarray(stddev, np.float32) * noise
+
+
+def add_mixed_noise(images, rng, stddev=0.5):
+    """images, (n, 784), plus noise as in add_noise(), from none up to stddev, its own for each.
+
+    Little noise is the most frequent: the strength is stddev times a uniform number to the power
+    of 4.
+    """
+    return add_noise(images, rng, stddev * rng.random((len(images), 1)) ** 4)
+
+
+def draw_test_images(data_set, n_images, rng):
+    """n_images random images of data_set with as many different labels, in random order.
+
+    Returns the chapter's test_images and test_images_noisy, (n_images, 784), and test_labels,
+    (n_images,). Labels must be integers. If there are fewer than n_images different ones, fewer
+    images are returned. rng is a numpy Generator.
+    """
+    labels = rng.permutation(np.unique(data_set.labels))[:n_images]
+    rows = [rng.choice(np.flatnonzero(data_set.labels == label)) for label in labels]
+    images = data_set.images[rows]
+    return images, add_noise(images, rng), data_set.labels[rows]

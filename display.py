@@ -3,6 +3,8 @@
 import contextlib
 import math
 import os
+import warnings
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,7 +20,7 @@ def display_images(images, labels=None, path=None, title=None):
 
     Called with images and labels alone it shows the figure, as the chapter's helper does.
     With a path it saves the figure there as PNG and leaves the showing to show().
-    Returns the figure. Raises OSError if the file cannot be written.
+    Raises OSError if the file cannot be written; it is then as it was before.
     """
     images = _as_squares(images)
     columns = len(images) if len(images) <= 10 else math.ceil(math.sqrt(len(images)))
@@ -34,15 +36,14 @@ def display_images(images, labels=None, path=None, title=None):
             axes.imshow(image)
         if labels is not None:
             axes.set_title(labels[i])
-    return _finish(figure, path, title)
+    _finish(figure, path, title)
 
 
 def display_compared(rows, labels, path=None):
     """A figure of rows of images, one below the other, in one scale of colours from 0 to 1.
 
     rows: images, (n, 784) or (n, 28, 28), by the name of the row. labels: n titles for the columns.
-    The place of an image that is not finite stays empty. Path, result and error as in
-    display_images().
+    The place of an image that is not finite stays empty. Path and error as in display_images().
     """
     figure = _new_figure(1.5 * len(labels) + 1.2, 1.5 * len(rows) + 0.3)
     for i, (name, images) in enumerate(rows.items()):
@@ -57,7 +58,7 @@ def display_compared(rows, labels, path=None):
                 axes.set_title(labels[j])
             if j == 0:
                 axes.set_ylabel(name, rotation=0, ha="right", va="center")
-    return _finish(figure, path, None)
+    _finish(figure, path)
 
 
 def prior_grid(k):
@@ -76,7 +77,7 @@ def display_manifold(decode, path=None, k=20):
     """A figure of the images that lie in a latent space of two dimensions, k to a side.
 
     decode: a function from z, (k * k, 2), to images, (k * k, 784). The z are those of prior_grid().
-    Path, result and error as in display_images().
+    Path and error as in display_images().
     """
     z, ticks = prior_grid(k)
     figure = _new_figure(8, 8)
@@ -90,7 +91,7 @@ def display_manifold(decode, path=None, k=20):
     axes.set_yticklabels(names)
     axes.set_xlabel("z[0]")
     axes.set_ylabel("z[1]")
-    return _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
+    _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
 
 
 def save_unfolding(frames, path, side=420):
@@ -116,7 +117,7 @@ def save_unfolding(frames, path, side=420):
                 writer.grab_frame()
 
     try:
-        _whole_or_absent(save, path, ".gif")
+        _write_atomically(save, path, ".gif")
     finally:
         plt.close(figure)
 
@@ -124,7 +125,7 @@ def save_unfolding(frames, path, side=420):
 def display_latent(z_mean, labels, path=None):
     """A figure of points z_mean, (n, 2), coloured by their labels, (n,), with a legend.
 
-    Path, result and error as in display_images().
+    Path and error as in display_images().
     """
     figure = _new_figure(8, 7)
     axes = figure.add_subplot()
@@ -137,13 +138,13 @@ def display_latent(z_mean, labels, path=None):
     columns = math.ceil(len(np.unique(labels)) / 20)
     legend = {"title": "label", "markerscale": 4, "ncol": columns}
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **legend)
-    return _finish(figure, path, "Test images in the latent space")
+    _finish(figure, path, "Test images in the latent space")
 
 
 def display_losses(losses, path=None):
     """A figure of two curves over the epochs: the pairs of losses, training and validation.
 
-    In nats per image. Path, result and error as in display_images().
+    In nats per image. Path and error as in display_images().
     """
     figure = _new_figure(7, 4.5)
     axes = figure.add_subplot()
@@ -156,23 +157,51 @@ def display_losses(losses, path=None):
     axes.set_ylabel("loss (nats per image)")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _finish(figure, path, "Loss by epoch")
+    _finish(figure, path, "Loss by epoch")
 
 
-def show(stop=lambda: False):
-    """Show every figure that is open, all at once, where there is a screen to show them on.
+def display_kl(kl, path=None):
+    """A figure of bars: the KL divergence of each latent dimension, (n,), the largest first.
 
-    stop is asked again and again; where it is true, all windows are closed.
+    In nats per image. Values that are not finite are left out. Path and error as in
+    display_images().
     """
-    figures = [plt.figure(number) for number in plt.get_fignums()]
-    if any(figure.canvas.required_interactive_framework for figure in figures):
-        # In each window, for any of them may be closed first. Without a timer, Tk would let Python
-        # handle no signal before something happens in a window.
-        timers = [figure.canvas.new_timer(interval=200) for figure in figures]
-        for timer in timers:
-            timer.add_callback(lambda: plt.close("all") if stop() else None)
-            timer.start()
+    kl = np.asarray(kl)
+    kl = np.sort(kl[np.isfinite(kl)])[::-1]
+    figure = _new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    axes.bar(np.arange(1, len(kl) + 1), kl)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("latent dimension, sorted")
+    axes.set_ylabel("KL (nats per image)")
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    carry = np.count_nonzero(kl > 0.1)
+    _finish(figure, path, f"{carry} of {len(kl)} latent dimensions carry more than 0.1 nats")
+
+
+def show():
+    """Show every figure that is open, all at once; without a screen, nothing happens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # matplotlib's, of a figure it cannot show
         plt.show()
+
+
+@contextlib.contextmanager
+def closing_figures():
+    """Close at the end, whatever happened, the figures that were opened meanwhile, and no others.
+
+    Where matplotlib is interactive they stay: windows for one who goes on typing; in a notebook,
+    which closes its figures itself, at most what was drawn before an error.
+    """
+    before = plt.get_fignums()
+    try:
+        yield
+    finally:
+        if not plt.isinteractive():
+            for number in set(plt.get_fignums()).difference(before):
+                plt.close(number)
 
 
 def _as_squares(images):
@@ -197,31 +226,27 @@ def _new_figure(width, height):
     """A figure of width x height inches, in a window only where there can be one."""
     try:
         return plt.figure(figsize=(width, height))
-    except ImportError:  # the backend that was asked for has no screen to open its windows on
+    except ImportError:  # the backend that was asked for, or what its windows need, is not there
         plt.switch_backend("agg")
         return plt.figure(figsize=(width, height))
 
 
-def _finish(figure, path, title):
-    """Add the title, then save the figure at path, or show it where path is None.
-
-    If there is a window, its title is that of the figure, or else the name of the file.
-    """
+def _finish(figure, path, title=None):
+    """Add the title, then save the figure at path, or show it where path is None."""
     if title is not None:
         figure.suptitle(title)
-    if title or path is not None:
-        name = title or os.path.splitext(os.path.basename(os.fspath(path)))[0]
-        figure.canvas.manager.set_window_title(name)
     figure.tight_layout()
     if path is None:
         show()
+        if not plt.isinteractive():
+            plt.close(figure)
     else:
-        _whole_or_absent(lambda part: figure.savefig(part, format="png"), path, "")
-    return figure
+        figure.canvas.manager.set_window_title(Path(path).stem)
+        _write_atomically(lambda part: figure.savefig(part, format="png"), path)
 
 
-def _whole_or_absent(save, path, ending):
-    """Have save() write under another name first, so that at path the file is whole or absent."""
+def _write_atomically(save, path, ending=""):
+    """Have save() write under another name first: a file at path is whole or as it was before."""
     # A name of this process alone: another run may be saving the same picture.
     part = f"{path}.{os.getpid()}.part{ending}"
     try:

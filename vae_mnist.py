@@ -1,9 +1,8 @@
 """A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
 
 It follows the chapter section "Variational autoencoder in TensorFlow" step by step, for TensorFlow
-1.15 to 2.21. Read it from top to bottom: first come the parts, in the listing's order, then
-build_graph(), which joins them, then the training. This is the network, with the size of each layer
-in brackets, and the names of the parameters between two layers.
+1.15 to 2.21. This is the network, with the size of each layer in brackets and the names of the
+parameters between two layers:
 
     x       (784)    the pixels of an image
     |  w_e_0000, b_e_0000, tanh
@@ -23,78 +22,91 @@ in brackets, and the names of the parameters between two layers.
 
 The encoder turns an image x into a normal distribution q(z|x) over some hidden numbers z, the
 latent variables. The decoder turns a sample of z into an image that should look like y, the target;
-in the chapter that is x itself. The loss asks for two things: that y is predicted well, and that
-q(z|x) stays near a fixed normal distribution p(z), the prior. Decoding a z that is drawn from the
-prior then gives a new image.
+in the chapter that is x itself. The loss asks that y be predicted well and that q(z|x) stay near a
+fixed distribution p(z), the prior, so that decoding a z drawn from the prior gives a new image.
 
-As always in TensorFlow 1, the functions that build these parts compute no numbers. They describe
-a graph of tensors, which a session computes later. The first dimension of x, model and all between
-them is the batch: the images that are handled together. Losses are in nats, the unit of information
-that belongs to natural logarithms.
+As always in TensorFlow 1, the functions that build these parts compute no numbers: they describe a
+graph of tensors, which a session computes later. The first dimension of x, model and all between
+them is the batch. Losses are in nats, the unit of information of natural logarithms.
 
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
 """
 
 import os
 import sys
-from collections import namedtuple
 from functools import partial
-from typing import NamedTuple
 
-# So that the modules beside this file are found with PYTHONSAFEPATH, too.
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+# Both are read while packages are imported: TensorFlow's log level, and matplotlib's backend. In a
+# notebook, a line that begins with ! inherits the notebook's own, which works nowhere else.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
+    os.environ.pop("MPLBACKEND")
 
-import harness.quiet  # noqa: F401, first: it silences most of what the next imports would print
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-# Of the imports below, the chapter itself needs only display_images, Hook and progress.
-from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
 from data import draw_test_images, read_data_sets
-from display import display_compared, display_images, display_latent, display_losses
-from display import display_manifold, show
-from harness.checkpoints import next_epoch
-from harness.equipment import equip
-from harness.failures import check_writable, report_failures
-from harness.finite import StopAtNan, check_finite, check_results
-from harness.flags import parse_flags
-from harness.hooks import Hook, Hooks
-from harness.interrupts import Interrupts
-from harness.progress import progress
+from display import display_images
+from extras.progress import progress
 
-# The chapter's hyperparameters. All but n_inputs and n_outputs are the defaults of flags.
+# What the chapter has not.
+from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
+from display import closing_figures, display_compared, display_kl, display_latent, display_losses
+from display import display_manifold, prior_grid, save_unfolding, show
+from extras.checkpoints import Checkpoints, next_epoch
+from extras.compiled import compile_steps
+from extras.errors import check_writable, errors_in_one_line
+from extras.evaluation import check_finite, check_test, decode, decode_between, evaluate
+from extras.evaluation import kl_by_dimension, print_test
+from extras.event_log import EventLog
+from extras.flags import parse_flags, shared_flags
+
+# Step 1: the hyperparameters. n_batches follows from the data, in train().
 learning_rate = 0.001
 n_epochs = 20
 batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
-n_neurons = [512, 256]  # the encoder's n_layers = 2 hidden layers; the decoder's in reverse
-n_neurons_z = 128  # the dimensions of the latent variables
+# Step 2: params, every weight and bias by its name, is made in VAE and filled by dense().
+# Step 3: the encoder's hidden layers, n_layers = 2 of them; the decoder has them in reverse.
+n_neurons = [512, 256]
+# Step 4: the dimensions of the latent variables.
+n_neurons_z = 128
+# Step 5: the activation of the hidden layers.
 activation = tf.nn.tanh
 
 
+# Step 6: the placeholders.
 def placeholders(n_inputs, n_outputs):
     """x, (batch, n_inputs), which the encoder sees, and y, (batch, n_outputs), its target.
 
-    Both hold pixel values; in the chapter they get the same images, with values in 0..1. With two
-    placeholders x can be a noisy y, and its values may then leave 0..1.
+    Both hold pixel values, 0..1. In the chapter they get the same images. With two placeholders x
+    can also be a noisy y, whose values may leave 0..1.
     """
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
     y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
     return x, y
 
 
-def dense(layer, n_units, params, name):
-    """A layer without its activation: layer, (batch, n), times weights plus biases.
+def weights(n_in, n_out, params, name):
+    """A weight matrix, (n_in, n_out), and a bias, (n_out,), new in params and in the graph.
 
-    Returns (batch, n_units). The new variables go into params as "w_" + name and "b_" + name. They
-    have these names in the graph too: unlike tf.Variable, tf.get_variable ignores name scopes.
+    Their names are "w_" + name and "b_" + name in both: unlike tf.Variable, tf.get_variable
+    ignores name scopes.
     """
     w, b = "w_" + name, "b_" + name
-    shape = [int(layer.shape[1]), n_units]
-    params[w] = tf.get_variable(w, shape, initializer=tf.glorot_uniform_initializer())
-    params[b] = tf.get_variable(b, [n_units], initializer=tf.zeros_initializer())
-    return tf.matmul(layer, params[w]) + params[b]
+    params[w] = tf.get_variable(w, [n_in, n_out], initializer=tf.glorot_uniform_initializer())
+    params[b] = tf.get_variable(b, [n_out], initializer=tf.zeros_initializer())
+    return params[w], params[b]
+
+
+def dense(layer, n_units, params, name):
+    """A layer without its activation: layer, (batch, n), times weights plus bias.
+
+    Returns (batch, n_units).
+    """
+    w, b = weights(int(layer.shape[1]), n_units, params, name)
+    return tf.matmul(layer, w) + b
 
 
 def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
@@ -105,9 +117,12 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: a bound on
     z_log_var for long trainings; the chapter has none.
     """
+    # Step 7: the input layer.
     layer = x
+    # Step 8: the hidden layers.
     for i in range(len(n_neurons)):
         layer = activation(dense(layer, n_neurons[i], params, f"e_{i:04d}"))
+    # Step 9: the mean and the variance of the latent variables.
     z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
     z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
     if max_log_var is not None:
@@ -116,17 +131,20 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     return z_mean, z_log_var
 
 
+# Step 10: epsilon.
 def draw_epsilon(z_log_var):
     """Standard normal noise, in the shape of z_log_var: new numbers in each run of a session."""
     return tf.random_normal(tf.shape(z_log_var), name="epsilon")
 
 
+# Step 11: z. The chapter calls it the posterior; it is a sample of that.
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    Drawing z directly is a random operation, which has no derivative. Here all the randomness is in
-    epsilon, so z is an ordinary function of z_mean and z_log_var, and the encoder can learn.
-    exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling 2014, section 2.4.
+    A sampler that hands over only the number it has drawn tells nothing of how that number would
+    change with mean and variance. Here all the chance is in epsilon, so z is an ordinary function
+    of z_mean and z_log_var, and gradients reach the encoder. exp(z_log_var * 0.5) is the standard
+    deviation. Kingma and Welling 2014, section 2.4.
     """
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
 
@@ -136,18 +154,19 @@ def decoder(z, params, n_neurons, n_outputs, activation):
 
     Returns (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1.
     """
+    # Step 12: the hidden layers.
     layer = z
     for i in reversed(range(len(n_neurons))):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
-    # "d_z_mean" is the chapter's name; it is the mean of y, not of z.
+    # Step 13: the output layer. "d_z_mean" is the chapter's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The chapter makes these two parameters and never uses them; they are kept so that params has
-    # the same names. A decoder with a Gaussian distribution for each pixel would need a variance;
-    # a Bernoulli distribution, of white or black, has none but what follows from its mean.
-    dense(layer, n_outputs, params, "d_z_log_var")
+    # The chapter makes these two and never uses them: the variance of a pixel that is white or
+    # black (a Bernoulli distribution) follows from its mean.
+    weights(n_neurons[0], n_outputs, params, "d_z_log_var")
     return model
 
 
+# Step 14: the losses.
 def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
@@ -156,12 +175,9 @@ def reconstruction_loss(y, model):
     a model equal to y does not reach 0: at 0.5, log 2 remains. Kingma and Welling 2014, appendix
     C.1, equation 11.
     """
-    # The sigmoid can reach exactly 0 or 1, and log(0) must not happen. The chapter adds 1e-10 in
-    # both logarithms. In the first, that works. In the second, 1e-10 + 1 - model, it is always
-    # lost, since float32 cannot hold 1 + 1e-10, and log(0) remains where model is 1. In
-    # 1e-10 + (1 - model) it is lost too, since TensorFlow joins the two constants before it runs
-    # the graph. It leaves a maximum as it is.
     log_white = tf.log(1e-10 + model)
+    # In float32 the chapter's 1e-10 + 1 - model is 0 where model is 1, and TensorFlow folds
+    # 1e-10 + (1 - model) back into it before it runs the graph. A maximum survives.
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
 
@@ -176,218 +192,126 @@ def regularization_loss(z_mean, z_log_var):
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
 
 
+# Step 15: the optimizer.
 def minimize(loss, learning_rate, decay_steps=None):
     """The operation that takes one step of Adam down the gradient of loss.
 
     With decay_steps, the learning rate falls to 0 over that many steps, along a cosine curve.
     """
-    # Counts the training steps, for the decay and for TensorBoard.
     step = tf.train.get_or_create_global_step()
     if decay_steps is not None:
         learning_rate = tf.train.cosine_decay(learning_rate, step, decay_steps)
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
 
-# The parts of the graph, by the chapter's names; not to be confused with tf.Graph. Any of them but
-# params and optimizer can be fed, and a session then computes only what is still needed. To
-# reconstruct images, feed x. To get the same reconstruction again, feed epsilon too. To make new
-# images, feed only z.
-Graph = namedtuple(
-    "Graph", "x y params z_mean z_log_var epsilon z model rec_loss reg_loss loss optimizer"
-)
+class VAE:
+    """The whole variational autoencoder, added to the default graph: steps 6 to 15, joined.
 
-
-def build_graph(
-    learning_rate=learning_rate,
-    n_inputs=n_inputs,
-    n_outputs=n_outputs,
-    n_neurons=n_neurons,
-    n_neurons_z=n_neurons_z,
-    activation=activation,
-    decay_steps=None,
-    max_log_var=None,
-):
-    """Add the whole variational autoencoder to the default graph. Returns its parts as a Graph."""
-    params = {}
-    x, y = placeholders(n_inputs, n_outputs)
-    with tf.name_scope("encoder"):
-        z_mean, z_log_var = encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var)
-    with tf.name_scope("reparameterization"):
-        epsilon = draw_epsilon(z_log_var)
-        z = reparameterize(z_mean, z_log_var, epsilon)
-    with tf.name_scope("decoder"):
-        model = decoder(z, params, n_neurons, n_outputs, activation)
-    with tf.name_scope("losses"):
-        rec_loss = reconstruction_loss(y, model)
-        reg_loss = regularization_loss(z_mean, z_log_var)
-        # Minus the evidence lower bound, equation 3 of Kingma and Welling 2014, for black and white
-        # pixels; for grey ones, its mean over images drawn with y as the probabilities of white.
-        # The expectation over z is estimated from one sample for each image, as in equation 10.
-        loss = tf.reduce_mean(rec_loss + reg_loss)
-    with tf.name_scope("optimizer"):
-        optimizer = minimize(loss, learning_rate, decay_steps)
-    return Graph(
-        x, y, params, z_mean, z_log_var, epsilon, z, model, rec_loss, reg_loss, loss, optimizer
-    )
-
-
-def train_and_reconstruct(
-    graph,
-    mnist,
-    chapter_images,
-    epochs=range(n_epochs),
-    batch_size=batch_size,
-    corrupt=np.asarray,
-    figures_dir="figures",
-    hooks=Hook(),  # noqa: B008, it has no state
-    session=tf.Session,
-):
-    """The chapter's last step: train the model, then have it redraw clean and noisy test images.
-
-    graph: as build_graph() gives it. mnist: as read_data_sets() gives it. chapter_images: the test
-    images to redraw, as draw_test_images() gives them; the pictures go into figures_dir. epochs:
-    their numbers. corrupt: makes x from y; np.asarray changes nothing, as in the chapter, and where
-    x is y with noise, the model learns to remove it. hooks: told of each step and epoch, for what
-    goes beyond the chapter; a plain Hook does nothing, so pass over its lines at first. If a hook
-    raises an exception, the run ends. session: opens the session. Returns what the model makes of
-    the clean and of the noisy images.
+    Its parts have the chapter's names. A session can be fed any of them but params and optimizer,
+    and computes only what is still needed. To reconstruct images, feed x; to get the same
+    reconstruction again, feed epsilon too; to make new images, feed only z.
     """
-    test_images, test_images_noisy, test_labels = chapter_images
-    n_batches = mnist.train.num_examples // batch_size
-    with session() as tfs:
-        tf.global_variables_initializer().run()
-        hooks.begin(tfs)  # here a checkpoint, if there is one, takes the place of the first values
-        for epoch in epochs:
-            epoch_loss = 0.0
-            for batch in progress(n_batches, f"epoch {epoch:04d}"):
-                Y_batch, _ = mnist.train.next_batch(batch_size)
-                X_batch = corrupt(Y_batch)
-                feed_dict = {graph.x: X_batch, graph.y: Y_batch}
-                _, batch_loss = tfs.run([graph.optimizer, graph.loss], feed_dict=feed_dict)
-                epoch_loss += float(batch_loss)
-                hooks.after_step(epoch, batch, batch_loss)
-            average_loss = epoch_loss / n_batches
-            if epoch % 10 == 9 or epoch == 0:
-                print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
-            hooks.after_epoch(tfs, average_loss)
-        hooks.after_training(tfs)
 
-        Y_test_pred1 = tfs.run(graph.model, feed_dict={graph.x: test_images})
-        Y_test_pred2 = tfs.run(graph.model, feed_dict={graph.x: test_images_noisy})
-        display_images(test_images, test_labels, f"{figures_dir}/test_images.png")
-        display_images(Y_test_pred1, test_labels, f"{figures_dir}/Y_test_pred1.png")
-        display_images(test_images_noisy, test_labels, f"{figures_dir}/test_images_noisy.png")
-        display_images(Y_test_pred2, test_labels, f"{figures_dir}/Y_test_pred2.png")
-        hooks.end(tfs)
+    def __init__(
+        self,
+        learning_rate=learning_rate,
+        n_inputs=n_inputs,
+        n_outputs=n_outputs,
+        n_neurons=n_neurons,
+        n_neurons_z=n_neurons_z,
+        activation=activation,
+        decay_steps=None,
+        max_log_var=None,
+    ):
+        self.params = params = {}
+        self.x, self.y = placeholders(n_inputs, n_outputs)
+        with tf.name_scope("encoder"):
+            self.z_mean, self.z_log_var = encoder(
+                self.x, params, n_neurons, n_neurons_z, activation, max_log_var
+            )
+        with tf.name_scope("reparameterization"):
+            self.epsilon = draw_epsilon(self.z_log_var)
+            self.z = reparameterize(self.z_mean, self.z_log_var, self.epsilon)
+        with tf.name_scope("decoder"):
+            self.model = decoder(self.z, params, n_neurons, n_outputs, activation)
+        with tf.name_scope("losses"):
+            self.rec_loss = reconstruction_loss(self.y, self.model)
+            self.reg_loss = regularization_loss(self.z_mean, self.z_log_var)
+            # The negative evidence lower bound, Kingma and Welling 2014, equation 3, estimated
+            # from one sample of z for each image, equation 10. A grey pixel counts as a
+            # probability of white.
+            self.loss = tf.reduce_mean(self.rec_loss + self.reg_loss)
+        with tf.name_scope("optimizer"):
+            self.optimizer = minimize(self.loss, learning_rate, decay_steps)
+
+
+# Step 16, first half: the training.
+def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=None):
+    """Train in the session tfs. A generator: after each epoch it yields the average loss.
+
+    mnist: as read_data_sets() gives it. epochs: their numbers. noise: makes x from y; without it,
+    x is y as in the chapter. Where it adds noise, the model learns to remove it.
+    """
+    n_batches = mnist.train.num_examples // batch_size
+    for epoch in epochs:
+        epoch_loss = 0.0
+        for batch in progress(n_batches, f"epoch {epoch:04d}"):
+            X_batch, _ = mnist.train.next_batch(batch_size)
+            feed_dict = {vae.x: X_batch if noise is None else noise(X_batch), vae.y: X_batch}
+            _, batch_loss = tfs.run([vae.optimizer, vae.loss], feed_dict=feed_dict)
+            # NumPy 2 keeps a float32 plus a Python float in float32: the sum would lose decimals.
+            epoch_loss += float(batch_loss)
+        average_loss = epoch_loss / n_batches
+        if epoch % 10 == 9 or epoch == 0:
+            print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
+        yield average_loss
+
+
+# Step 16, second half: the reconstructions.
+def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_dir):
+    """Have the trained model redraw clean and noisy test images; pictures go into figures_dir.
+
+    Returns what it makes of the clean and of the noisy images, (n, n_outputs) each.
+    """
+    Y_test_pred1 = tfs.run(vae.model, feed_dict={vae.x: test_images})
+    Y_test_pred2 = tfs.run(vae.model, feed_dict={vae.x: test_images_noisy})
+    display_images(test_images, test_labels, f"{figures_dir}/test_images.png")
+    display_images(Y_test_pred1, test_labels, f"{figures_dir}/Y_test_pred1.png")
+    display_images(test_images_noisy, test_labels, f"{figures_dir}/test_images_noisy.png")
+    display_images(Y_test_pred2, test_labels, f"{figures_dir}/Y_test_pred2.png")
     return Y_test_pred1, Y_test_pred2
 
 
 # The chapter ends here. What follows goes beyond it: how good the model is on images that were not
-# used for training, new images, and the program around it all.
-
-
-class Evaluation(NamedTuple):
-    """How good a model is on a set of images: means over all of them."""
-
-    rec_loss: float  # nats per image
-    reg_loss: float  # nats per image
-    mse: float  # squared error per pixel of the reconstructions against the clean images
-
-    @property
-    def loss(self):
-        return self.rec_loss + self.reg_loss
-
-
-def evaluate(tfs, graph, images, corrupt=np.asarray):
-    """Test the model: x is corrupt(images), y is images, (n, n_outputs). Returns an Evaluation."""
-    sums = np.zeros(3)
-    # Not all at once, to save memory.
-    for i in range(0, len(images), 1000):
-        Y = images[i : i + 1000]
-        X = corrupt(Y)
-        fetches = [graph.rec_loss, graph.reg_loss, graph.model]
-        rec_loss, reg_loss, model = tfs.run(fetches, feed_dict={graph.x: X, graph.y: Y})
-        sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
-    return Evaluation(*sums / len(images))
-
-
-class BeyondTheChapter(Hook):
-    """The validation loss after each epoch, the test loss after the last, and more pictures.
-
-    rng: a numpy Generator for the test images' noise, and for z. task: what the model is to undo;
-    np.asarray, which changes nothing, or a function that adds noise. losses: for each epoch so far,
-    those before a checkpoint included, the pair of its average training loss and its validation
-    loss, in nats per image. results: those of the test, by their names.
-    """
-
-    def __init__(self, graph, mnist, rng, task, figures_dir):
-        self.graph = graph
-        self.mnist = mnist
-        self.rng = rng
-        self.task = task
-        self.figures_dir = figures_dir
-        self.losses = []
-        self.results = {}
-
-    def after_epoch(self, tfs, average_loss):
-        validation = evaluate(tfs, self.graph, self.mnist.validation.images, self.task)
-        check_finite(validation.loss, f"epoch {len(self.losses)}, validation")
-        self.losses.append((average_loss, validation.loss))
-
-    def after_training(self, tfs):
-        images = self.mnist.test.images
-        clean = evaluate(tfs, self.graph, images)
-        noisy = evaluate(tfs, self.graph, images, partial(add_noise, rng=self.rng))
-        # The loss of what the model is for: with --denoise, to restore noisy images.
-        result = clean if self.task is np.asarray else noisy
-        loss, rec, reg = result.loss, result.rec_loss, result.reg_loss
-        if np.isfinite(loss):
-            print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
-        mses = {"clean": clean.mse, "noisy": noisy.mse}
-        finite = [f"{mse:0.6f} {kind}" for kind, mse in mses.items() if np.isfinite(mse)]
-        print("test mse  =", "   ".join(finite) or "none", flush=True)
-        self.results = {f"test mse of {kind} images": mse for kind, mse in mses.items()}
-        self.results["test loss"] = loss
-
-    def end(self, tfs):
-        def decode(z):
-            return tfs.run(self.graph.model, feed_dict={self.graph.z: z})
-
-        n_neurons_z = int(self.graph.z.shape[1])
-        samples = decode(self.rng.standard_normal((100, n_neurons_z)))
-        title = "Decoded from z ~ N(0, I)"
-        display_images(samples, None, f"{self.figures_dir}/samples.png", title)
-        display_losses(self.losses, f"{self.figures_dir}/loss.png")
-        if n_neurons_z == 2:
-            test = self.mnist.test
-            z_mean = tfs.run(self.graph.z_mean, feed_dict={self.graph.x: test.images})
-            display_latent(z_mean, test.labels, f"{self.figures_dir}/latent.png")
-            display_manifold(decode, f"{self.figures_dir}/manifold.png")
+# used for training, more pictures, checkpoints, a log, compiled training.
 
 
 def run(args):
     """Run the program, from the data to the pictures, as the flags say."""
     first_epoch = next_epoch(args.checkpoint_dir)
-    # Where a checkpoint is gone on from, the random numbers must not be those of the first epochs.
+    # A resumed run must not draw the random numbers of its first epochs again.
     seed = args.seed + first_epoch
-    mnist = read_data_sets(args.data_dir, seed=seed)
+    rng = np.random.default_rng(args.seed)
+    noise_rng = np.random.default_rng([args.seed, first_epoch])
+
+    mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
     n_images = mnist.train.num_examples
-    if args.batch_size > n_images:
+    n_batches = n_images // args.batch_size
+    if n_batches == 0:
         raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
     check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
-    n_batches = n_images // args.batch_size
-    rng = np.random.default_rng(args.seed)
-    chapter_images = draw_test_images(mnist.test, 4, rng)
-    corrupt = task = np.asarray
-    noise = np.random.default_rng([args.seed, first_epoch])
+    test_images, test_images_noisy, test_labels = draw_test_images(mnist.test, 4, rng)
+    # What makes x from y in training, and in the task that the validation and test loss are of.
+    noise = task = None
     if args.denoise:
-        corrupt = task = partial(add_noise, rng=noise)
+        noise = task = partial(add_noise, rng=noise_rng)
     elif args.mixed_noise:  # a help in training; the task is still to redraw clean images
-        corrupt = partial(add_mixed_noise, rng=noise)
+        noise = partial(add_mixed_noise, rng=noise_rng)
 
-    with tf.Graph().as_default(), Interrupts() as interrupts:
+    # Compiled training needs resource variables, TensorFlow 2's default.
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=args.xla or None):
         tf.set_random_seed(seed)
-        graph = build_graph(
+        vae = VAE(
             learning_rate=args.learning_rate,
             n_neurons=args.n_neurons,
             n_neurons_z=args.n_neurons_z,
@@ -395,33 +319,75 @@ def run(args):
             decay_steps=n_batches * args.n_epochs if args.cosine_decay else None,
             max_log_var=args.max_log_var,
         )
-        beyond = BeyondTheChapter(graph, mnist, rng, task, args.figures_dir)
-        # The same graph, but its training steps may be logged, or compiled.
-        graph, session, asked_for = equip(
-            args, graph, mnist.train, chapter_images.images, beyond.losses, first_epoch
-        )
-        # In this order: the losses of an epoch are complete before they are saved.
-        hooks = Hooks(StopAtNan(), beyond, *asked_for, interrupts)
-        epochs = range(first_epoch, args.n_epochs)
-        how = (epochs, args.batch_size, corrupt, args.figures_dir, hooks, session)
-        Y_test_pred1, Y_test_pred2 = train_and_reconstruct(graph, mnist, chapter_images, *how)
-        test_images, test_images_noisy, test_labels = chapter_images
-        rows = {"test_images": test_images, "Y_test_pred1": Y_test_pred1}
-        rows.update({"test_images_noisy": test_images_noisy, "Y_test_pred2": Y_test_pred2})
-        display_compared(rows, test_labels, f"{args.figures_dir}/compared.png")
-        print(f"pictures in {args.figures_dir}", flush=True)
-        check_results(beyond.results)
-        interrupts.during(show)
+        trained, k = vae, 1
+        if args.xla:  # the same model, but a step of its optimizer is k of the other's
+            trained, k = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
+        if args.checkpoint_dir:
+            checkpoints = Checkpoints(args.checkpoint_dir, shared_flags(args), mnist.train)
+
+        with tf.Session() as tfs:
+            tf.global_variables_initializer().run()
+            losses = checkpoints.restore(tfs) if args.checkpoint_dir else []
+            if args.log_dir:
+                log = EventLog(args.log_dir, tfs, vae, test_images)
+            (grid, _), frames = prior_grid(15), []
+            if args.n_neurons_z == 2:  # such a latent space can be drawn as it unfolds
+                frames.append((f"before epoch {first_epoch:04d}", decode(tfs, vae, grid)))
+
+            epochs = range(first_epoch, args.n_epochs)
+            for average_loss in train(tfs, trained, mnist, epochs, k * args.batch_size, noise):
+                epoch = len(losses)
+                check_finite(average_loss, f"epoch {epoch}")
+                validation = evaluate(tfs, vae, mnist.validation.images, task)
+                check_finite(validation.loss, f"epoch {epoch}, validation")
+                losses.append((average_loss, validation.loss))
+                if args.checkpoint_dir:
+                    checkpoints.save(tfs, losses)
+                if args.log_dir:
+                    log.write(tfs, epoch, average_loss, validation)
+                if args.n_neurons_z == 2:
+                    frames.append((f"after epoch {epoch:04d}", decode(tfs, vae, grid)))
+
+            clean = evaluate(tfs, vae, mnist.test.images)
+            noisy = evaluate(tfs, vae, mnist.test.images, partial(add_noise, rng=rng))
+            learned = noisy if args.denoise else clean
+            print_test(learned, clean, noisy)
+
+            folder = args.figures_dir
+            Y_test_pred1, Y_test_pred2 = reconstruct(
+                tfs, vae, test_images, test_images_noisy, test_labels, folder
+            )
+            rows = {"test_images": test_images, "Y_test_pred1": Y_test_pred1}
+            rows.update({"test_images_noisy": test_images_noisy, "Y_test_pred2": Y_test_pred2})
+            display_compared(rows, test_labels, f"{folder}/compared.png")
+            samples = decode(tfs, vae, rng.standard_normal((100, args.n_neurons_z)))
+            display_images(samples, None, f"{folder}/samples.png", "Decoded from z ~ N(0, I)")
+            between, places = decode_between(tfs, vae, test_images)
+            title = "Decoded from z on the line between two test images"
+            display_images(between, places, f"{folder}/between.png", title)
+            display_kl(kl_by_dimension(tfs, vae, mnist.test.images), f"{folder}/kl.png")
+            display_losses(losses, f"{folder}/loss.png")
+            if args.n_neurons_z == 2:
+                z_mean = tfs.run(vae.z_mean, feed_dict={vae.x: mnist.test.images})
+                display_latent(z_mean, mnist.test.labels, f"{folder}/latent.png")
+                display_manifold(partial(decode, tfs, vae), f"{folder}/manifold.png")
+                if epochs:  # a run that was finished before has nothing new to show
+                    save_unfolding(frames, f"{folder}/manifold.gif")
+    print(f"pictures in {folder}", flush=True)
+    check_test(learned, clean, noisy)
+    show()
 
 
 def main(argv=None):
-    """Run the program. Returns its exit status, or the line that says what went wrong."""
+    """Run the program with the flags in argv, a list of words, or else in the command line."""
     defaults = {"learning_rate": learning_rate, "n_epochs": n_epochs, "batch_size": batch_size}
     defaults.update(n_neurons=n_neurons, n_neurons_z=n_neurons_z, activation=activation.__name__)
     args = parse_flags(argv, data_dir=MNIST_DATA, **defaults)
     tf.logging.set_verbosity(tf.logging.ERROR)
-    return report_failures(run, args)
+    with closing_figures():
+        run(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with errors_in_one_line():
+        main()

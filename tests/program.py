@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import re
-import select
 import signal
 import sys
 import time
@@ -18,18 +17,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vae_mnist
+from extras.errors import errors_in_one_line
 
-WINDOWS = os.name == "nt"  # which has neither forks nor these terminals and signals
+WINDOWS = os.name == "nt"  # which has neither forks nor these signals
 FORKS = multiprocessing.get_context(None if WINDOWS else "forkserver")
 if not WINDOWS:
     FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
-DRAWING = [
-    "display_images",
-    "display_compared",
-    "display_latent",
-    "display_losses",
-    "display_manifold",
-]
+DRAWING = [name for name in vars(vae_mnist) if name.startswith(("display_", "save_"))]
 # What TensorFlow says before its own log level holds.
 START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\).*|I0000 00:00:.*")
 
@@ -45,47 +39,41 @@ def small_net(data, *flags):
 
 
 def call(*args, pictures=()):
-    """What main() returns for args. Drawing takes the longest: only pictures of DRAWING are."""
+    """The exit status of a run in this process. Drawing takes the longest: only pictures are."""
     left_out = {name: lambda *_: None for name in DRAWING if name not in pictures}
-    # main() may give up a stdout that is full.
-    with mock.patch.dict(vars(vae_mnist), left_out), mock.patch("sys.stdout", sys.stdout):
+    with mock.patch.dict(vars(vae_mnist), left_out):
         try:
-            return vae_mnist.main([str(arg) for arg in args])
-        finally:
-            plt.close("all")
+            with errors_in_one_line():
+                vae_mnist.main([str(arg) for arg in args])
+        except SystemExit as exit:
+            return exit.code
+        return 0
 
 
 def printed(*args, pictures=()):
     """What a run in this process, like that of call(), prints on stdout."""
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        assert call(*args, pictures=pictures) is None
+        assert call(*args, pictures=pictures) == 0
     return stdout.getvalue()
 
 
-def _run(args, stdout, stderr, pictures, screen):
+def _run(args, stdout, stderr):
     for number, path in ((1, stdout), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     # As block-buffered as in any other process, whatever stdout is where the first one began.
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", 1)
     # As at a terminal, even if these tests run in the background of a shell, which ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if screen:
-        os.environ["DISPLAY"] = screen
-        plt.switch_backend("TkAgg")
-    sys.exit(call(*args, pictures=pictures) or 0)
+    plt.switch_backend("agg")
+    sys.exit(call(*args))
 
 
-def start(*args, stdout, stderr, pictures=(), screen=None):
-    """A multiprocessing.Process, forked from one that has TensorFlow, that does call(*args).
-
-    stdout and stderr are paths. screen: the name of the X display where Tk is to open windows.
-    """
-    how = (args, str(stdout), str(stderr), pictures, screen)
+def start(*args, stdout, stderr):
+    """A process, forked from one that has TensorFlow, that does call(*args). Outputs are paths."""
     if WINDOWS:
         pytest.skip("needs to fork")
-    process = FORKS.Process(target=_run, args=how, daemon=True)
-    # The first one starts the one it is forked from. That is to have the script's own log level,
-    # in whose place TensorFlow, where it is imported without the script, has put another.
+    process = FORKS.Process(target=_run, args=(args, str(stdout), str(stderr)), daemon=True)
+    # The first one starts the one it is forked from, which is to have the script's own log level.
     with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
         process.start()
     return process
@@ -105,23 +93,6 @@ def wait_for(condition, timeout=120):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.001)
     return condition()
-
-
-class Terminal:
-    """A terminal to write to at path."""
-
-    def __init__(self):
-        if WINDOWS:
-            pytest.skip("needs a pseudo-terminal")
-        self._ends = os.openpty()
-        self._sent = ""
-        self.path = os.ttyname(self._ends[1])
-
-    def read(self):
-        """All that it has been sent so far."""
-        while select.select(self._ends[:1], [], [], 0)[0]:
-            self._sent += os.read(self._ends[0], 4096).decode()
-        return self._sent
 
 
 def files_in(folder):

@@ -13,9 +13,8 @@ import tensorflow.compat.v1 as tf
 
 import vae_mnist
 from data import DataSet
-from harness.checkpoints import Checkpoints, CheckpointError, saved_epochs
-from harness.flags import parse_flags
-from program import Terminal, call, files_in, finish, losses, our_lines, printed, saved, small_net
+from extras.checkpoints import Checkpoints, saved_epochs
+from program import call, files_in, finish, losses, our_lines, printed, saved, small_net
 from program import start, wait_for
 
 
@@ -43,8 +42,7 @@ def first_words(stdout):
         pytest.param("vae-2.index vae-10.index vae-0.index", [0, 2, 10], id="by their numbers"),
         pytest.param("vae-0.data-00000-of-00001", [], id="data without an index"),
         pytest.param("vae-1.index vae-3.index.tempstate123", [1], id="an index half written"),
-        pytest.param("loss.png samples.png.1.part z.gif", [], id="pictures"),
-        pytest.param("events.out.tfevents.123.host.v2", [], id="a log"),
+        pytest.param(".DS_Store .gitkeep notes.txt loss.png", [], id="other files"),
         pytest.param("letter.txt vae-4.index", [4], id="a stranger beside a checkpoint"),
     ],
 )
@@ -59,43 +57,34 @@ def test_no_folder_and_a_missing_one_hold_no_epoch(tmp_path):
     assert saved_epochs(None) == saved_epochs(str(tmp_path / "missing")) == []
 
 
-def test_a_folder_of_something_else_is_refused_by_its_name(tmp_path):
-    (tmp_path / "letter.txt").touch()
-    with pytest.raises(CheckpointError, match=f"^{re.escape(str(tmp_path))}: .* letter.txt$"):
-        saved_epochs(str(tmp_path))
-
-
 # What a session goes on with
 
 
 @pytest.mark.parametrize("decay_steps", [None, 40], ids=["a fixed rate", "a cosine"])
 def test_a_later_session_takes_the_very_next_step(decay_steps, tmp_path):
     sizes = {"n_inputs": 4, "n_outputs": 4, "n_neurons": [5], "n_neurons_z": 3}
-    words = ["--checkpoint-dir", str(tmp_path), "--n-epochs", "2"]
-    args, images = parse_flags(words, cosine_decay=bool(decay_steps)), np.eye(4, dtype=np.float32)
+    flags, images = {"n_epochs": 2, "cosine_decay": bool(decay_steps)}, np.eye(4, dtype=np.float32)
     with tf.Graph().as_default():
-        graph = vae_mnist.build_graph(0.01, decay_steps=decay_steps, **sizes)
-        losses = [(3.0, 4.0)]
-        saving = Checkpoints(args, DataSet(images, np.arange(4)), losses)
+        vae = vae_mnist.VAE(0.01, decay_steps=decay_steps, **sizes)
+        checkpoints = Checkpoints(str(tmp_path), flags, DataSet(images, np.arange(4)))
         initializer = tf.global_variables_initializer()
-        feed_dict = {graph.x: images, graph.y: images, graph.epsilon: np.ones((4, 3))}
+        feed_dict = {vae.x: images, vae.y: images, vae.epsilon: np.ones((4, 3))}
 
         def step(tfs):
-            tfs.run(graph.optimizer, feed_dict)
+            tfs.run(vae.optimizer, feed_dict)
             return tfs.run([v for v in tf.global_variables() if v.op.name != "record"])
 
         with tf.Session() as tfs:
             initializer.run()
+            assert checkpoints.restore(tfs) == []
             for _ in range(20):
                 step(tfs)
-            saving.after_epoch(tfs, 3.0)
+            checkpoints.save(tfs, [(3.0, 4.0)])
             expected = step(tfs)
-        losses.clear()
         with tf.Session() as tfs:
             initializer.run()
-            saving.begin(tfs)
+            assert checkpoints.restore(tfs) == [[3.0, 4.0]]
             found = step(tfs)
-    assert losses == [[3.0, 4.0]]
     assert all(np.array_equal(a, b) for a, b in zip(found, expected))
 
 
@@ -114,12 +103,12 @@ def whole(small_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(whole, tmp_path_factory):
-    """The same, killed a tenth into epoch 1, as if while saving, and started again."""
+    """The same, killed in epoch 1, with files as if while saving, and started again."""
     tmp = tmp_path_factory.mktemp("killed")
-    folder, terminal = tmp / "saved", Terminal()
+    folder = tmp / "saved"
     flags = [*whole.flags, "--checkpoint-dir", folder]
-    process = start(*flags, stdout=tmp / "before", stderr=terminal.path)
-    wait_for(lambda: re.search("epoch 0001: *30/300", terminal.read()))
+    process = start(*flags, stdout=tmp / "before", stderr=tmp / "before")
+    wait_for(lambda: saved(folder))
     kill(process)
     left = SimpleNamespace(saved=saved(folder), losses=losses(folder))
     half = (folder / "vae-0.data-00000-of-00001").read_bytes()[:5000]
@@ -206,27 +195,21 @@ def test_more_epochs_may_follow_a_finished_run(killed, tmp_path):
     assert losses(folder)[:3] == losses(killed.folder)
 
 
-def test_a_checkpoint_from_before_some_flags_is_gone_on_from(small_data, tmp_path, monkeypatch):
-    flags = small_net(small_data, "--figures-dir", tmp_path / "figures")
-    flags += ["--checkpoint-dir", tmp_path / "saved", "--n-epochs"]
-
-    def recorded_then(self, tfs, average_loss):
-        for name in ("mixed_noise", "max_log_var", "first images", "n_images"):
-            del self._flags[name]
-        after_epoch(self, tfs, average_loss)
-
-    after_epoch = Checkpoints.after_epoch
-    with monkeypatch.context() as then:
-        then.setattr(Checkpoints, "after_epoch", recorded_then)
-        printed(*flags, 1)
-    assert "max_log_var = None, this run 2" in call(*flags, 2, "--max-log-var", 2)
-    printed(*flags, 2)
-    assert saved(tmp_path / "saved") == [0, 1]
+def test_a_folder_that_was_moved_is_gone_on_from(small_data, tmp_path):
+    flags = small_net(small_data, "--figures-dir", tmp_path / "figures", "--n-epochs")
+    printed(*flags, 2, "--checkpoint-dir", tmp_path / "saved")
+    before = losses(tmp_path / "saved")
+    (tmp_path / "saved").rename(tmp_path / "moved")
+    printed(*flags, 3, "--checkpoint-dir", tmp_path / "moved")
+    assert losses(tmp_path / "moved")[:2] == before
+    assert saved(tmp_path / "moved") == [1, 2]
+    assert not (tmp_path / "saved").exists()
+    assert tf.train.latest_checkpoint(str(tmp_path / "moved")).startswith(str(tmp_path / "moved"))
 
 
 def test_all_that_a_run_writes_may_go_to_one_folder(small_data, tmp_path):
     flags = ["--n-epochs", 2, "--figures-dir", tmp_path, "--log-dir", tmp_path / "log"]
     flags = small_net(small_data, *flags)
     for folder in ([], ["--checkpoint-dir", tmp_path], ["--checkpoint-dir", tmp_path]):
-        assert call(*flags, *folder, pictures=["display_losses"]) is None
+        assert call(*flags, *folder, pictures=["display_losses"]) == 0
     assert saved(tmp_path) == [0, 1]

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from conftest import ROOT
-from harness.flags import lasting, parse_flags
+from extras.flags import parse_flags, shared_flags
 from program import call
 
 NO_NUMBER = ["many", "-1", "nan", "inf", "-inf", "1e400", ""]
@@ -37,7 +36,8 @@ TAKEN = {
     "--activation": {name: name for name in ACTIVATIONS},
     "--max-log-var": {"-30": -30, "0": 0, "30": 30},
     "--seed": {"0": 0, "2147483647": 2147483647},
-    "--data-dir": {"ein/Ordner/für/数字": "ein/Ordner/für/数字"},
+    # A name is the file system's matter: a no-break space, a joiner, a right-to-left mark.
+    "--data-dir": {name: name for name in ("für/数字", "a\u00a0b", "x\u200dy", "\u200fz")},
 }
 
 
@@ -52,9 +52,9 @@ def refusal(monkeypatch, capsys):
     """A function that gives the line in which words of a command line are refused."""
     monkeypatch.setattr(sys, "argv", ["vae_mnist.py"])
 
-    def refusal(*words, parse=parse_flags):
+    def refusal(*words):
         with pytest.raises(SystemExit) as exit:
-            parse(words)
+            parse_flags(words)
         assert exit.value.code == 2
         stdout, stderr = capsys.readouterr()
         (line,) = stderr.splitlines()
@@ -74,8 +74,6 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
 @pytest.mark.parametrize(
     "words, named",
     [
-        (["--figures-dir", "figures/\udcff"], r"--figures-dir: .*\\udcff"),
-        (["--log-dir", "two\nlines"], r"--log-dir: .*two\\nlines"),
         (["--n-neurons"], "--n-neurons: "),
         (["--n-neurons", "16", "0"], "--n-neurons: .*not 0"),
         (["--n-epochs", "--denoise"], "--n-epochs: "),
@@ -83,12 +81,9 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         (["--denoise", "fast"], "fast"),
         (["--cosine-decay=yes"], "--cosine-decay: .*yes"),
         (["--denoise", "--mixed-noise"], "--mixed-noise: .*--denoise"),
-        (["--manifold-gif", "--n-neurons-z", "3"], "--manifold-gif: .*--n-neurons-z 2, not 3"),
         (["--n-ne", "3"], "--n-ne.*--n-neurons.*--n-neurons-z"),
     ],
     ids=[
-        "a folder in no known letters",
-        "a folder of two lines",
         "no layer",
         "a layer of none",
         "a flag without its value",
@@ -96,7 +91,6 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         "an unknown word",
         "a value for a switch",
         "noise of two kinds",
-        "an animation of more than two dimensions",
         "a shortened flag of two meanings",
     ],
 )
@@ -104,17 +98,16 @@ def test_a_command_line_without_sense_is_refused(words, named, refusal):
     assert re.search(named, refusal(*words))
 
 
-def test_the_program_refuses_it_before_all_else(refusal, tmp_path):
+def test_the_program_refuses_it_before_all_else(tmp_path, capsys):
     folders = [f"--figures-dir={tmp_path}/figures", f"--checkpoint-dir={tmp_path}/saved"]
-    words = [f"--data-dir={tmp_path}/nowhere", *folders, "--n-epochs=0"]
-    line = refusal(*words, parse=lambda words: call(*words))
-    assert "--n-epochs" in line
+    assert call(f"--data-dir={tmp_path}/nowhere", *folders, "--n-epochs=0") == 2
+    assert "--n-epochs" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("flag, value", cases(TAKEN))
 def test_a_value_at_a_limit_is_taken(flag, value):
-    args = parse_flags([flag, *value.split()])
+    args = parse_flags([flag, *value.split(" ")])
     assert getattr(args, flag[2:].replace("-", "_")) == TAKEN[flag][value]
 
 
@@ -125,9 +118,7 @@ def test_a_default_of_the_programs_holds_where_the_flag_is_not_given():
 
 def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "1000")
-    with pytest.raises(SystemExit) as exit:
-        call("--help")
-    assert exit.value.code == 0
+    assert call("--help") == 0
     described = re.findall(r"^  (--[a-z-]+)[^(]*\(default: (.*)\)$", capsys.readouterr().out, re.M)
     assert dict(described) == {
         "--learning-rate": "0.001",
@@ -141,9 +132,8 @@ def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
         "--denoise": "False",
         "--mixed-noise": "False",
         "--xla": "False",
-        "--manifold-gif": "False",
         "--seed": "123",
-        "--data-dir": str(ROOT / "MNIST_data"),
+        "--data-dir": "MNIST_data",
         "--figures-dir": "figures",
         "--checkpoint-dir": "None",
         "--log-dir": "None",
@@ -154,7 +144,7 @@ def test_a_run_that_goes_on_shares_all_flags_that_decide_on_the_model_and_its_lo
     words = "--learning-rate 0.1 --n-epochs 2 --batch-size 3 --n-neurons 4 5 --n-neurons-z 6"
     words += " --activation relu --denoise --seed 7 --xla"
     words += " --data-dir a --figures-dir b --checkpoint-dir c --log-dir d"
-    assert lasting(parse_flags(words.split())) == {
+    assert shared_flags(parse_flags(words.split())) == {
         "learning_rate": 0.1,
         "n_epochs": 2,
         "batch_size": 3,

@@ -17,32 +17,32 @@ GRAPHS = {}  # Building takes longer than all the rest.
 
 
 @contextmanager
-def built(**how):
-    """A new session with first values, and a graph of SIZES, but for what how says."""
-    key = repr(sorted(how.items()))
+def built(**changes):
+    """A new session with first values, and a VAE of SIZES, but for the changes."""
+    key = repr(sorted(changes.items()))
     if key not in GRAPHS:
         with tf.Graph().as_default() as tf_graph:
             tf.set_random_seed(1)
-            graph = vae_mnist.build_graph(**dict(SIZES, **how))
-            GRAPHS[key] = tf_graph, graph, tf.global_variables_initializer()
-    tf_graph, graph, initializer = GRAPHS[key]
+            vae = vae_mnist.VAE(**dict(SIZES, **changes))
+            GRAPHS[key] = tf_graph, vae, tf.global_variables_initializer()
+    tf_graph, vae, initializer = GRAPHS[key]
     with tf_graph.as_default(), tf.Session() as tfs:
         initializer.run()
-        yield tfs, graph
+        yield tfs, vae
 
 
-def load(tfs, graph, p):
+def load(tfs, vae, p):
     """Set the parameters in p, as Variable.load() does, but all in one run."""
-    initializers = {graph.params[key].initializer: p[key] for key in p}
+    initializers = {vae.params[key].initializer: p[key] for key in p}
     tfs.run(list(initializers), {op.inputs[1]: value for op, value in initializers.items()})
 
 
-def load_random(tfs, graph):
+def load_random(tfs, vae):
     """Give every parameter random values, biases too. Returns them in float64."""
     rng = np.random.default_rng(4)
-    shapes = {key: value.shape.as_list() for key, value in sorted(graph.params.items())}
+    shapes = {key: value.shape.as_list() for key, value in sorted(vae.params.items())}
     p = {key: rng.normal(0, 0.4, shape).astype(np.float32) for key, shape in shapes.items()}
-    load(tfs, graph, p)
+    load(tfs, vae, p)
     return {key: value.astype(np.float64) for key, value in p.items()}
 
 
@@ -61,16 +61,16 @@ def random_batch(n_inputs, n_outputs, n_neurons_z, **_):
 BATCH = random_batch(**SIZES)
 
 
-def fed(graph, batch):
-    return dict(zip([graph.x, graph.y, graph.epsilon], batch))
+def fed(vae, batch):
+    return dict(zip([vae.x, vae.y, vae.epsilon], batch))
 
 
-def train_steps(tfs, graph, batch, n_steps):
+def train_steps(tfs, vae, batch, n_steps):
     """The parameters before and after each of n_steps steps on the same batch."""
-    history = [tfs.run(graph.params)]
+    history = [tfs.run(vae.params)]
     for _ in range(n_steps):
-        tfs.run(graph.optimizer, fed(graph, batch))
-        history.append(tfs.run(graph.params))
+        tfs.run(vae.optimizer, fed(vae, batch))
+        history.append(tfs.run(vae.params))
     return history
 
 
@@ -90,7 +90,7 @@ def check_steps(found, expected):
 
 
 @pytest.mark.parametrize(
-    "how, weights",
+    "changes, weights",
     [
         (
             {},
@@ -105,13 +105,13 @@ def check_steps(found, expected):
     ],
     ids=["chapter", "deeper"],
 )
-def test_the_parameters_have_the_chapters_names_and_shapes(how, weights):
+def test_the_parameters_have_the_chapters_names_and_shapes(changes, weights):
     shapes = {}
     for name, shape in (weight.split() for weight in weights.split(", ")):
         shapes["w_" + name] = [int(size) for size in shape.split("x")]
         shapes["b_" + name] = shapes["w_" + name][1:]
     with tf.Graph().as_default():
-        params = vae_mnist.build_graph(**how).params
+        params = vae_mnist.VAE(**changes).params
         assert {key: value.shape.as_list() for key, value in params.items()} == shapes
         assert {value.op.name: key for key, value in params.items()} == {key: key for key in params}
         assert {value.op.name for value in tf.trainable_variables()} == set(params)
@@ -119,8 +119,8 @@ def test_the_parameters_have_the_chapters_names_and_shapes(how, weights):
 
 def test_the_placeholders_have_the_chapters_names_and_shapes():
     with tf.Graph().as_default():
-        graph = vae_mnist.build_graph()
-    for placeholder, name in ((graph.x, "x"), (graph.y, "y")):
+        vae = vae_mnist.VAE()
+    for placeholder, name in ((vae.x, "x"), (vae.y, "y")):
         assert (placeholder.op.name, placeholder.op.type) == (name, "Placeholder")
         assert (placeholder.dtype, placeholder.shape.as_list()) == (tf.float32, [None, 784])
 
@@ -136,8 +136,8 @@ def test_the_hyperparameters_are_the_chapters():
 
 
 def test_weights_begin_uniform_in_glorots_limits_and_biases_at_zero():
-    with built(n_inputs=60, n_outputs=60, n_neurons=[50, 40], n_neurons_z=30) as (tfs, graph):
-        for key, value in tfs.run(graph.params).items():
+    with built(n_inputs=60, n_outputs=60, n_neurons=[50, 40], n_neurons_z=30) as (tfs, vae):
+        for key, value in tfs.run(vae.params).items():
             if key.startswith("b_"):
                 assert not value.any()
             else:
@@ -147,8 +147,8 @@ def test_weights_begin_uniform_in_glorots_limits_and_biases_at_zero():
 
 
 def test_layers_of_the_same_shape_begin_with_different_weights():
-    with built() as (tfs, graph):
-        params = tfs.run(graph.params)
+    with built() as (tfs, vae):
+        params = tfs.run(vae.params)
     assert not np.isclose(params["w_e_z_mean"], params["w_e_z_log_var"]).any()
     assert not np.isclose(params["w_d_z_mean"], params["w_d_z_log_var"]).any()
 
@@ -172,13 +172,13 @@ def net(request):
     """A net with random parameters p, and what TensorFlow makes of it and a batch."""
     sizes, activation = request.param
     batch = random_batch(**sizes)
-    with built(**sizes, activation=getattr(tf.nn, activation), learning_rate=0.01) as (tfs, graph):
-        p = load_random(tfs, graph)
-        values = {key: getattr(graph, key) for key in forward(p, batch)}
-        slopes = tf.gradients(graph.loss, list(graph.params.values()))
-        slopes = {key: slope for key, slope in zip(graph.params, slopes) if slope is not None}
-        values, slopes = tfs.run([values, slopes], fed(graph, batch))
-        history = train_steps(tfs, graph, batch, 2)
+    with built(**sizes, activation=getattr(tf.nn, activation), learning_rate=0.01) as (tfs, vae):
+        p = load_random(tfs, vae)
+        values = {key: getattr(vae, key) for key in forward(p, batch)}
+        slopes = tf.gradients(vae.loss, list(vae.params.values()))
+        slopes = {key: slope for key, slope in zip(vae.params, slopes) if slope is not None}
+        values, slopes = tfs.run([values, slopes], fed(vae, batch))
+        history = train_steps(tfs, vae, batch, 2)
     return SimpleNamespace(
         p=p, batch=batch, activation=activation, values=values, slopes=slopes, history=history
     )
@@ -206,13 +206,13 @@ def test_the_first_two_training_steps_are_adams(net):
 
 
 def test_a_training_step_counts_in_the_global_step():
-    with built() as (tfs, graph):
-        train_steps(tfs, graph, BATCH, 3)
+    with built() as (tfs, vae):
+        train_steps(tfs, vae, BATCH, 3)
         assert tfs.run(tf.train.get_global_step()) == 3
 
 
 @pytest.mark.parametrize(
-    "how, rates",
+    "changes, rates",
     [
         ({}, [0.001] * 6),
         (
@@ -222,10 +222,10 @@ def test_a_training_step_counts_in_the_global_step():
     ],
     ids=["constant", "cosine"],
 )
-def test_the_learning_rate_is_the_chapters_or_falls_to_0_on_a_cosine(how, rates):
-    with built(**how) as (tfs, graph):
-        p = load_random(tfs, graph)
-        history = train_steps(tfs, graph, BATCH, len(rates))
+def test_the_learning_rate_is_the_chapters_or_falls_to_0_on_a_cosine(changes, rates):
+    with built(**changes) as (tfs, vae):
+        p = load_random(tfs, vae)
+        history = train_steps(tfs, vae, BATCH, len(rates))
     check_steps(history, adam(p, BATCH, "tanh", rates))
 
 
@@ -235,8 +235,8 @@ def test_the_learning_rate_is_the_chapters_or_falls_to_0_on_a_cosine(how, rates)
 def test_reg_loss_is_the_mean_of_log_q_minus_log_p_over_samples_of_q():
     rng = np.random.default_rng(8)
     z_mean, z_log_var = rng.normal(0, 1, (2, 4, 3)).astype(np.float32)
-    with built() as (tfs, graph):
-        reg_loss = tfs.run(graph.reg_loss, {graph.z_mean: z_mean, graph.z_log_var: z_log_var})
+    with built() as (tfs, vae):
+        reg_loss = tfs.run(vae.reg_loss, {vae.z_mean: z_mean, vae.z_log_var: z_log_var})
     std = np.exp(z_log_var / 2)
     z = rng.normal(z_mean, std, (100000, 4, 3))
     log_q = -((z - z_mean) ** 2) / (2 * std**2) - np.log(std * np.sqrt(2 * np.pi))
@@ -250,9 +250,9 @@ def test_reg_loss_is_the_mean_of_log_q_minus_log_p_over_samples_of_q():
 def test_reg_loss_is_zero_where_q_is_the_prior_and_positive_elsewhere():
     random = np.random.default_rng(9).normal(size=(9, 6))
     at = np.concatenate([np.zeros((1, 6)), 0.1 * np.eye(6), -0.1 * np.eye(6), 0.1 * random])
-    with built() as (tfs, graph):
-        feed_dict = {graph.z_mean: at[:, :3], graph.z_log_var: at[:, 3:]}
-        reg_loss = tfs.run(graph.reg_loss, feed_dict)
+    with built() as (tfs, vae):
+        feed_dict = {vae.z_mean: at[:, :3], vae.z_log_var: at[:, 3:]}
+        reg_loss = tfs.run(vae.reg_loss, feed_dict)
     assert reg_loss[0] == 0
     assert (reg_loss[1:] > 1e-3).all()
 
@@ -274,9 +274,9 @@ PIXELS = [  # the model's probability of white, the pixel, what that costs in na
 
 def test_rec_loss_is_exact_up_to_the_last_number_below_1_and_guarded_there():
     model, y, expected = np.transpose(PIXELS)  # each makes an image of six such pixels
-    with built() as (tfs, graph):
-        images = {graph.model: np.tile(model, (6, 1)).T, graph.y: np.tile(y, (6, 1)).T}
-        rec_loss = tfs.run(graph.rec_loss, images)
+    with built() as (tfs, vae):
+        images = {vae.model: np.tile(model, (6, 1)).T, vae.y: np.tile(y, (6, 1)).T}
+        rec_loss = tfs.run(vae.rec_loss, images)
     assert np.allclose(rec_loss, 6 * expected, rtol=1e-4, atol=1e-5)
 
 
@@ -285,12 +285,12 @@ def test_a_saturated_sigmoid_costs_the_guard_and_leaves_gradients_and_a_step_fin
     # Images with none, two and all pixels unlike a model that is white, or black, throughout.
     y = np.full((3, 6), white, np.float32)
     y[1, 2:4] = y[2] = 1 - white
-    with built() as (tfs, graph):
-        load(tfs, graph, {"b_d_z_mean": np.full(6, 2000 * white - 1000)})
-        variables = [value for key, value in graph.params.items() if key not in UNUSED]
-        feed_dict = {graph.x: y, graph.y: y}
-        slopes = tfs.run(tf.gradients(graph.loss, variables), feed_dict)
-        fetches = [graph.model, graph.rec_loss, graph.reg_loss, graph.loss, graph.optimizer]
+    with built() as (tfs, vae):
+        load(tfs, vae, {"b_d_z_mean": np.full(6, 2000 * white - 1000)})
+        variables = [value for key, value in vae.params.items() if key not in UNUSED]
+        feed_dict = {vae.x: y, vae.y: y}
+        slopes = tfs.run(tf.gradients(vae.loss, variables), feed_dict)
+        fetches = [vae.model, vae.rec_loss, vae.reg_loss, vae.loss, vae.optimizer]
         model, rec_loss, reg_loss, loss, _ = tfs.run(fetches, feed_dict)
         after = tfs.run(tf.global_variables())
     assert (model == white).all()
@@ -303,8 +303,8 @@ def test_a_saturated_sigmoid_costs_the_guard_and_leaves_gradients_and_a_step_fin
 
 
 def test_epsilon_is_standard_normal_and_independent_in_each_dimension_and_image():
-    with built() as (tfs, graph):
-        epsilon = tfs.run(graph.epsilon, {graph.x: np.zeros((50000, 6))})
+    with built() as (tfs, vae):
+        epsilon = tfs.run(vae.epsilon, {vae.x: np.zeros((50000, 6))})
     assert epsilon.shape == (50000, 3)
     assert is_standard_normal(epsilon)
     correlations = np.corrcoef(np.concatenate([epsilon[1:], epsilon[:-1]], axis=1).T)
@@ -312,15 +312,15 @@ def test_epsilon_is_standard_normal_and_independent_in_each_dimension_and_image(
 
 
 def test_epsilon_is_fresh_in_each_run():
-    with built() as (tfs, graph):
-        first, second = (tfs.run(graph.epsilon, {graph.x: np.zeros((4, 6))}) for _ in range(2))
+    with built() as (tfs, vae):
+        first, second = (tfs.run(vae.epsilon, {vae.x: np.zeros((4, 6))}) for _ in range(2))
     assert not np.isclose(first, second).any()
 
 
 def test_with_epsilon_fed_a_run_repeats_itself():
-    with built() as (tfs, graph):
-        fetches = [graph.z, graph.model, graph.rec_loss, graph.loss]
-        first, second = (tfs.run(fetches, fed(graph, BATCH)) for _ in range(2))
+    with built() as (tfs, vae):
+        fetches = [vae.z, vae.model, vae.rec_loss, vae.loss]
+        first, second = (tfs.run(fetches, fed(vae, BATCH)) for _ in range(2))
     assert all(np.array_equal(value, same) for value, same in zip(first, second))
 
 
@@ -328,11 +328,11 @@ def test_the_seed_decides_the_first_weights_and_epsilon():
     def draws(seed):
         with tf.Graph().as_default(), tf.Session() as tfs:
             tf.set_random_seed(seed)
-            graph = vae_mnist.build_graph(**SIZES)
+            vae = vae_mnist.VAE(**SIZES)
             tf.global_variables_initializer().run()
-            feed_dict = {graph.x: np.zeros((4, 6))}
-            first, second = (tfs.run(graph.epsilon, feed_dict) for _ in range(2))
-            return tfs.run(graph.params["w_e_0000"]), first, second
+            feed_dict = {vae.x: np.zeros((4, 6))}
+            first, second = (tfs.run(vae.epsilon, feed_dict) for _ in range(2))
+            return tfs.run(vae.params["w_e_0000"]), first, second
 
     for value, same, different in zip(draws(1), draws(1), draws(2)):
         assert np.array_equal(value, same)
@@ -345,13 +345,13 @@ def test_the_seed_decides_the_first_weights_and_epsilon():
 def test_max_log_var_bounds_z_log_var_and_nothing_else():
     batch = random_batch(6, 6, 3)
     epsilon = batch[2]
-    with built() as (tfs, graph):
-        p = load_random(tfs, graph)
-        free = tfs.run([graph.z_mean, graph.z_log_var], fed(graph, batch))
-    with built(max_log_var=0.1) as (tfs, graph):
-        load(tfs, graph, p)
-        fetches = [graph.z_mean, graph.z_log_var, graph.z]
-        z_mean, z_log_var, z = tfs.run(fetches, fed(graph, batch))
+    with built() as (tfs, vae):
+        p = load_random(tfs, vae)
+        free = tfs.run([vae.z_mean, vae.z_log_var], fed(vae, batch))
+    with built(max_log_var=0.1) as (tfs, vae):
+        load(tfs, vae, p)
+        fetches = [vae.z_mean, vae.z_log_var, vae.z]
+        z_mean, z_log_var, z = tfs.run(fetches, fed(vae, batch))
     assert (free[1] > 0.1).any() and (free[1] < 0.1).any()
     assert is_close(z_mean, free[0], 1e-6)
     assert is_close(z_log_var, np.clip(free[1], None, 0.1), 1e-6)
@@ -363,17 +363,17 @@ def test_max_log_var_bounds_z_log_var_and_nothing_else():
 
 def test_a_fed_z_is_decoded_without_an_image():
     z = np.random.default_rng(10).standard_normal((9, 3))
-    with built() as (tfs, graph):
-        p = load_random(tfs, graph)
-        model = tfs.run(graph.model, {graph.z: z})
+    with built() as (tfs, vae):
+        p = load_random(tfs, vae)
+        model = tfs.run(vae.model, {vae.z: z})
     assert is_close(model, decode(p, z), 1e-5)
 
 
 def test_the_model_stays_within_0_and_1_for_any_z_and_any_weights():
     z = np.random.default_rng(11).standard_normal((50, 3)) * np.logspace(-3, 30, 50)[:, None]
-    with built() as (tfs, graph):
-        p = load_random(tfs, graph)
-        load(tfs, graph, {"w_d_z_mean": 1e30 * p["w_d_z_mean"]})
-        model = tfs.run(graph.model, {graph.z: z})
+    with built() as (tfs, vae):
+        p = load_random(tfs, vae)
+        load(tfs, vae, {"w_d_z_mean": 1e30 * p["w_d_z_mean"]})
+        model = tfs.run(vae.model, {vae.z: z})
     assert model.min() == 0
     assert model.max() == 1

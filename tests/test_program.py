@@ -1,24 +1,22 @@
 """The program as its users meet it: what it prints, where, when, and the pictures it leaves."""
 
-import contextlib
 import os
 import re
 import runpy
-import select
-import signal
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import matplotlib.image
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from conftest import SCRIPT, command, environment, run_script
-from program import DRAWING, Terminal, call, files_in, finish, our_lines, printed, small_net
-from program import start, wait_for
+from conftest import SCRIPT, command, environment, run_script, write_data_set
+from program import DRAWING, call, files_in, our_lines, printed, small_net
 
 PICTURES = {
     "test_images.png",
@@ -27,9 +25,11 @@ PICTURES = {
     "Y_test_pred2.png",
     "compared.png",
     "samples.png",
+    "between.png",
+    "kl.png",
     "loss.png",
 }
-LATENT = {"latent.png", "manifold.png"}
+LATENT = {"latent.png", "manifold.png", "manifold.gif"}
 N = r"(\d+\.\d{6})"
 # What a run of 20 epochs prints.
 STDOUT = rf"""epoch: 0000   loss = {N}
@@ -53,9 +53,14 @@ def numbers(stdout):
 def watched(cwd, *flags):
     """Run the script in cwd, noting for each line of stdout what pictures there are by then."""
     with open(str(cwd.parent / "stderr"), "w+") as stderr:
-        how = {"cwd": str(cwd), "env": environment(**DEFAULTS), "text": True}
-        how.update(stdout=subprocess.PIPE, stderr=stderr)
-        with subprocess.Popen(command(*flags), **how) as process:
+        with subprocess.Popen(
+            command(*flags),
+            cwd=str(cwd),
+            env=environment(**DEFAULTS),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        ) as process:
             killer = threading.Timer(120, process.kill)
             killer.start()
             lines = [(line, {path.name for path in cwd.glob("*/*")}) for line in process.stdout]
@@ -154,8 +159,33 @@ def test_nothing_is_written_but_the_pictures(first):
 
 def test_only_two_latent_dimensions_are_drawn(small, tmp_path):
     flags = small("--n-epochs", 1, "--n-neurons-z", 3, "--figures-dir", tmp_path)
-    assert call(*flags, pictures=["display_latent", "display_manifold"]) is None
+    assert call(*flags, pictures=["display_latent", "display_manifold", "save_unfolding"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_five_runs_in_one_process_leave_no_figure_and_the_callers_own(small, tmp_path):
+    own = plt.figure()
+    flags = small("--n-epochs", 1, "--figures-dir", tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="More than 20 figures")
+        for _ in range(3):
+            assert call(*flags, pictures=DRAWING) == 0
+    assert plt.get_fignums() == [own.number]
+    plt.close(own)
+
+
+def test_a_set_of_few_images_is_trained_on_too(tmp_path):
+    data = write_data_set(tmp_path / "data", 100, 20)
+    flags = small_net(data, "--figures-dir", tmp_path / "figures", "--n-epochs", 1)
+    assert printed(*flags, "--batch-size", 90).startswith("epoch: 0000   loss = ")
+
+
+def test_a_finished_run_leaves_its_animation_as_it_is(small, tmp_path):
+    flags = small("--n-epochs", 1, "--figures-dir", tmp_path, "--checkpoint-dir", tmp_path / "s")
+    assert call(*flags, pictures=["save_unfolding"]) == 0
+    before = files_in(tmp_path)
+    assert call(*flags, pictures=["save_unfolding"]) == 0
+    assert files_in(tmp_path) == before
 
 
 def test_the_same_seed_gives_the_same_bytes_wherever_it_runs(first, again):
@@ -193,54 +223,7 @@ def test_importing_it_does_nothing(tmp_path, monkeypatch, capfd):
 
 def test_it_runs_without_a_stderr(small, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    assert call(*small("--n-epochs", 1, "--figures-dir", tmp_path)) is None
-
-
-def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence(small, tmp_path):
-    pipe, stderr = tmp_path / "pipe", tmp_path / "stderr"
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("needs named pipes")
-    os.mkfifo(str(pipe))
-    end = os.open(str(pipe), os.O_RDONLY | os.O_NONBLOCK)
-    flags = small("--n-epochs", 100000, "--figures-dir", tmp_path / "figures")
-    process = start(*flags, stdout=pipe, stderr=stderr)
-    try:
-        wait_for(lambda: select.select([end], [], [], 0)[0], 60)
-        assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", os.read(end, 4096).decode())
-        assert process.is_alive()
-    finally:
-        os.close(end)
-    assert finish(process) in (-signal.SIGPIPE, 128 + signal.SIGPIPE)
-    assert stderr.read_text() == ""
-
-
-# On a terminal
-
-
-@pytest.fixture(scope="module")
-def on_terminal(small, tmp_path_factory):
-    """The same run as first with its stderr on a terminal: its stdout, and what that is sent."""
-    terminal = Terminal()
-    with open(terminal.path, "w") as stderr, contextlib.redirect_stderr(stderr):
-        stdout = printed(*small("--figures-dir", tmp_path_factory.mktemp("terminal")))
-        return SimpleNamespace(stdout=stdout, sent=terminal.read())
-
-
-def test_a_terminal_is_shown_how_far_each_epoch_is(on_terminal):
-    for epoch in range(20):
-        name = f"epoch {epoch:04d}"
-        assert re.search(rf"{name}: *0/12\r.*{name}: *10/12\r", on_terminal.sent)
-
-
-def test_progress_on_a_terminal_leaves_no_remains_of_a_longer_line(on_terminal):
-    shown = ""
-    for line in on_terminal.sent.split("\r")[:-1]:
-        shown = line + shown[len(line) :]
-        assert re.fullmatch(r"epoch \d{4}: *\d+/12 *", shown)
-
-
-def test_a_terminal_changes_nothing_in_stdout(first, on_terminal):
-    assert numbers(on_terminal.stdout) == numbers(first.stdout)
+    assert call(*small("--n-epochs", 1, "--figures-dir", tmp_path)) == 0
 
 
 # The chapter's numbers

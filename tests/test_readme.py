@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from conftest import ROOT
-from harness.flags import parse_flags
+from extras.flags import parse_flags
 
 ENGLISH, CHINESE = [
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")

@@ -19,11 +19,11 @@ def number(convert, low, high):
 
 
 def folder_name(text):
-    """text, if a folder may have it as its name and a message can show it; else ValueError.
+    """text, if a folder may have it as its name; else ValueError.
 
     Text with :// names no folder: TensorFlow would look for another file system.
     """
-    if not text or not text.isprintable() or "://" in text:
+    if not text or "://" in text:
         raise ValueError(text)
     return text
 
@@ -38,8 +38,8 @@ def parse_flags(argv, **defaults):
     # One line: the usage is for --help.
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
 
-    def flag(name, help, **how):
-        parser.add_argument(name, help=f"{help} (default: %(default)s)", **how)
+    def flag(name, help, shown="%(default)s", **kwargs):
+        parser.add_argument(name, help=f"{help} (default: {shown})", **kwargs)
 
     def switch(name, help):
         flag(name, help, action="store_true")
@@ -56,21 +56,19 @@ def parse_flags(argv, **defaults):
     switch("--mixed-noise", "let the encoder see noise of many strengths")
     switch("--xla", "compile the training")
     flag("--seed", "seed of all random numbers", default=123, type=number(int, 0, 2**31 - 1))
-    flag("--data-dir", "where the four files of the data set are", type=folder_name)
+    # Not the whole path, which stdout may have no letters for.
+    flag("--data-dir", "where the four data files are", "MNIST_data", type=folder_name)
     flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)
-    switch("--manifold-gif", "draw how a latent space of two dimensions unfolds")
     flag("--checkpoint-dir", "save every epoch here, or go on from it", type=folder_name)
     flag("--log-dir", "write a log for TensorBoard here", type=folder_name)
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
-    if args.manifold_gif and args.n_neurons_z != 2:
-        parser.error(f"argument --manifold-gif: needs --n-neurons-z 2, not {args.n_neurons_z}")
     if args.denoise and args.mixed_noise:
         parser.error("argument --mixed-noise: not allowed with --denoise")
     return args
 
 
-def lasting(args):
+def shared_flags(args):
     """Those of the flags, by name, that a run must share to go on from a checkpoint."""
-    free = {"seed", "xla", "manifold_gif", "data_dir", "figures_dir", "checkpoint_dir", "log_dir"}
+    free = {"seed", "xla", "data_dir", "figures_dir", "checkpoint_dir", "log_dir"}
     return {name: value for name, value in vars(args).items() if name not in free}

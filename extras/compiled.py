@@ -1,0 +1,87 @@
+"""Several training steps as one, compiled by XLA.
+
+A session starts each of the 300 operations of a step by itself. XLA, TensorFlow's compiler, joins
+them into a few loops over the numbers, and goes from step to step without coming back to Python.
+
+There is no second model here: what is compiled are the operations of the plain graph, with its
+gradients and its Adam, on its variables. So a checkpoint does not tell how its run was trained.
+"""
+
+import copy
+import inspect
+
+import tensorflow.compat.v1 as tf
+
+from extras.errors import RunError
+
+# The most steps, and the most images, in one: more gain nothing, and Ctrl-C waits for its end.
+MAX_STEPS = 55
+MAX_IMAGES = 5500
+
+
+def compile_steps(vae, draw_epsilon, batch_size, n_batches):
+    """vae with another x, y, optimizer and loss, and k, the number of training steps in one of its.
+
+    One run of that optimizer takes k steps, on the k * batch_size rows that it is fed, and loss is
+    the mean of their losses. n_batches: the steps of an epoch. draw_epsilon: as in the graph, a
+    function from a tensor to noise in its shape. Raises RunError if this TensorFlow
+    cannot compile a function.
+    """
+    if "jit_compile" not in inspect.signature(tf.function).parameters:
+        raise RunError(f"--xla: needs TensorFlow 2.5 or newer, this is {tf.__version__}")
+    k = steps_in_one(batch_size, n_batches)
+    compiled = copy.copy(vae)
+    compiled.x = tf.placeholder(tf.float32, [k * batch_size, vae.x.shape[1]])
+    compiled.y = tf.placeholder(tf.float32, [k * batch_size, vae.y.shape[1]])
+    # Drawn before XLA's part, whose own random numbers take longer than a layer.
+    epsilon = draw_epsilon(tf.zeros([k * batch_size, vae.z.shape[1]]))
+
+    def mean_loss(*rows):
+        batches = [tf.reshape(tensor, [k, batch_size, -1]) for tensor in rows]
+
+        def step(i, total):
+            batch = [tensor[i] for tensor in batches]
+            loss = clone_step(vae, dict(zip([vae.x, vae.y, vae.epsilon], batch)))
+            return i + 1, total + tf.cast(loss, tf.float64)
+
+        first = [0, tf.constant(0, tf.float64)]
+        return tf.while_loop(lambda i, total: i < k, step, first)[1] / k
+
+    compiled_mean_loss = tf.function(mean_loss, autograph=False, jit_compile=True)
+    compiled.loss = compiled_mean_loss(compiled.x, compiled.y, epsilon)
+    compiled.optimizer = compiled.loss.op
+    return compiled, k
+
+
+def steps_in_one(batch_size, n_batches):
+    """The largest number of steps in one, of those that divide the n_batches of an epoch."""
+    most = min(MAX_STEPS, max(1, MAX_IMAGES // batch_size))
+    return max(k for k in range(1, most + 1) if n_batches % k == 0)
+
+
+def clone_step(vae, batch):
+    """Add a copy of vae.optimizer to the default graph, a function's, and of all that leads to it.
+
+    In the copy, each tensor that is a key of batch is replaced by its value; variables stay the
+    same. Returns the copy of vae.loss, as it is before the step.
+    """
+    function = tf.get_default_graph()
+    replaced = {old.name: new for old, new in batch.items()}
+    nodes, found, todo = tf.GraphDef(), set(), [vae.optimizer, vae.loss.op]
+    while todo:
+        op = todo.pop()
+        if op in found:
+            continue
+        found.add(op)
+        node = nodes.node.add()
+        node.CopyFrom(op.node_def)
+        node.attr.pop("_class", None)  # names an operation to be beside, which may be left out
+        todo += op.control_inputs
+        for tensor in op.inputs:
+            if tensor.dtype == tf.resource:
+                replaced[tensor.name] = function.capture(tensor)
+            elif tensor.name not in replaced:
+                todo.append(tensor.op)
+    step, loss = tf.import_graph_def(nodes, replaced, [vae.optimizer.name, vae.loss.name], name="")
+    with tf.control_dependencies([step]):
+        return tf.identity(loss)

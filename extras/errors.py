@@ -1,0 +1,68 @@
+"""What goes wrong: to one line on stderr and an exit status."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+import tensorflow.compat.v1 as tf
+
+from data import DataError
+
+
+class RunError(Exception):
+    """A run cannot begin or go on; the text says what was wrong, where, what to do."""
+
+
+# Errors whose own text says all of that.
+EXPLAINED = (DataError, RunError, FloatingPointError, MemoryError, UnicodeEncodeError)
+
+
+def check_writable(*folders):
+    """Make each folder that is missing, and see that a file can be written there; skips None.
+
+    Raises OSError, with the folder as its filename, where it cannot.
+    """
+    for folder in filter(None, folders):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"0")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, folder) from error
+
+
+@contextlib.contextmanager
+def errors_in_one_line():
+    """End the program with one line and a status where a user can mend what went wrong.
+
+    Status 1, 130 after Ctrl-C, and 141 without a line if stdout is a closed pipe. Errors of the
+    program itself keep their traceback.
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # a folder's name that it has no letters for is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except EXPLAINED as error:
+        _exit(1, f"error: {error}")
+    except tf.errors.OpError as error:
+        # Of TensorFlow's many lines, the one that names a file or tensor and what is wrong with it.
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        lines = [s for s in str(error).splitlines() if "; " in s or "OOM " in s] or [text]
+        _exit(1, f"error: {lines[0]}")
+    except KeyboardInterrupt:
+        _exit(130, "interrupted: with --checkpoint-dir, the same command goes on from there")
+    except OSError as error:
+        if error.filename is None:
+            # stdout is full or closed. What is left for it would fail again as Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        _exit(1, f"error: {error.filename or 'standard output'}: {error.strerror}")
+
+
+def _exit(status, message):
+    """End with message on stderr, its control characters escaped so that it is one line."""
+    line = "".join(c if c >= " " else repr(c)[1:-1] for c in message)
+    print(f"vae_mnist.py: {line}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,33 @@
+"""The log of a run for TensorBoard."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+class EventLog:
+    """The graph, and after each epoch its losses and what the model makes of some images.
+
+    images: (n, 784). Raises OSError or tf.errors.OpError if the folder cannot be written to.
+    """
+
+    def __init__(self, folder, tfs, vae, images):
+        shown = tf.reshape(vae.model, [-1, 28, 28, 1])
+        self._view = tf.summary.image("reconstructions", shown, max_outputs=len(images))
+        # With epsilon fed, a look at the images does not use up the training's random numbers.
+        no_noise = np.zeros((len(images), vae.z.shape[1]))
+        self._feed_dict = {vae.x: images, vae.epsilon: no_noise}
+        # With a session, FileWriter writes at once, so that a write error is raised here.
+        self._writer = tf.summary.FileWriter(folder, tfs.graph, session=tfs)
+
+    def write(self, tfs, epoch, average_loss, validation):
+        """Add an epoch: its average training loss, and the Metrics of the validation images."""
+        losses = {
+            "training/loss": average_loss,
+            "validation/loss": validation.loss,
+            "validation/rec_loss": validation.rec_loss,
+            "validation/reg_loss": validation.reg_loss,
+        }
+        values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in losses.items()]
+        self._writer.add_summary(tf.Summary(value=values), epoch)
+        self._writer.add_summary(tfs.run(self._view, self._feed_dict), epoch)
+        self._writer.flush()

@@ -1,0 +1,38 @@
+"""How far a run is, on a terminal, and Ctrl-C between two of its steps."""
+
+import signal
+import sys
+import threading
+
+
+def progress(n_steps, name):
+    """Yield 0 .. n_steps - 1, and show on stderr how far it is, if that is a terminal.
+
+    Ctrl-C waits for the end of the step: raised inside a session call, KeyboardInterrupt can crash
+    TensorFlow's binding. A second one does not wait.
+    """
+    pressed = []
+
+    def note(*signal_and_frame):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    # Whoever has a handler of their own keeps it. Only the main thread may set one.
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = ours and threading.current_thread() is threading.main_thread()
+    width = len(str(n_steps))
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    try:
+        if ours:
+            signal.signal(signal.SIGINT, note)
+        for step in range(n_steps):
+            if shown and step % max(1, n_steps // 50) == 0:
+                # As long as the line before and shorter than a result: what comes next covers it.
+                print(f"{name}: {step:{width}}/{n_steps}", end="\r", file=sys.stderr, flush=True)
+            yield step
+            if pressed:
+                raise KeyboardInterrupt
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

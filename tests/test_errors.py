@@ -1,0 +1,322 @@
+"""Whatever a user can cause to go wrong: one line that names it, and nothing half done.
+
+What is wrong with a flag itself is told in test_flags.py.
+"""
+
+import errno
+import gzip
+import io
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import vae_mnist
+from conftest import command, environment, write_data_set
+from data import DataError
+from extras.errors import RunError, check_writable, errors_in_one_line
+from program import call, files_in, finish, small_net, start, wait_for
+
+# Refused before training, with nothing changed. To cover another case, add a row to a table.
+
+RUN = (
+    "--data-dir {tmp}/data --figures-dir {tmp}/figures"
+    " --n-neurons 16 --n-neurons-z 2 --batch-size 100 --n-epochs 2 "
+)
+IMAGES = "data/train-images-idx3-ubyte.gz"
+LABELS = "data/train-labels-idx1-ubyte.gz"
+TEST_LABELS = "data/t10k-labels-idx1-ubyte.gz"
+NEWEST = "saved/vae-1.data-00000-of-00001"
+
+
+def remove(path):
+    return lambda tmp: (tmp / path).unlink()
+
+
+def change(path, changed):
+    """A function that replaces the bytes of a file by what changed() makes of them."""
+    return lambda tmp: (tmp / path).write_bytes(changed((tmp / path).read_bytes()))
+
+
+def empty(path):
+    return change(path, lambda content: b"")
+
+
+def truncate(path):
+    return change(path, lambda content: content[:-100])
+
+
+def flip(path, i):
+    return change(path, lambda c: c[:i] + bytes([c[i] ^ 16]) + c[i + 1 :])
+
+
+def repack(path, changed):
+    return change(path, lambda content: gzip.compress(changed(gzip.decompress(content)), 1))
+
+
+def copy(source, target):
+    return lambda tmp: shutil.copy(str(tmp / source), str(tmp / target))
+
+
+def foreign_checkpoint(**variables):
+    """A function that puts a checkpoint of variables at saved/vae-3."""
+
+    def save(tmp):
+        with tf.Graph().as_default(), tf.Session() as tfs:
+            for name, value in variables.items():
+                tf.get_variable(name, initializer=value)
+            tf.global_variables_initializer().run()
+            tf.train.Saver().save(tfs, str(tmp / "saved" / "vae"), 3)
+
+    return save
+
+
+# Each row: what is wrong, the words that the line must hold in order, the flags to add to RUN, and
+# what to change in tmp. That holds a data set in data, what RUN with --checkpoint-dir saved in
+# saved, and with --cosine-decay as well in cosine, an empty folder, and a file.
+OF_DATA = [
+    ("a batch above the training set", "--batch-size 601 600", "--batch-size 601", None),
+    ("no --data-dir", "{tmp}/nowhere/", "--data-dir {tmp}/nowhere", None),
+    ("a file as --data-dir", "{tmp}/file/", "--data-dir {tmp}/file", None),
+    ("a file missing", TEST_LABELS, "", remove(TEST_LABELS)),
+    ("a file truncated", IMAGES, "", truncate(IMAGES)),
+    ("labels of other images", TEST_LABELS + " 200 5600", "", copy(LABELS, TEST_LABELS)),
+]
+OF_FOLDERS = [
+    (f"{flag} {what}", path, f"{flag} {path}", None)
+    for flag in ("--figures-dir", "--checkpoint-dir", "--log-dir")
+    for what, path in [
+        ("is a file", "{tmp}/file"),
+        ("below a file", "{tmp}/file/x/y"),
+        *([("not writable", "/proc/x")] if os.path.isdir("/proc/self") else []),
+    ]
+]
+OF_CHECKPOINTS = [
+    (what, "{tmp}/saved/vae-" + words, "--checkpoint-dir {tmp}/saved " + flags, prepare)
+    for what, words, flags, prepare in [
+        ("a checkpoint of something else", "3", "", foreign_checkpoint(weight=1.0)),
+        ("a record of other words", "3", "", foreign_checkpoint(record="[[], {}]")),
+        ("a checkpoint truncated", "1", "", truncate(NEWEST)),
+        ("a checkpoint without its data", "1", "", remove(NEWEST)),
+        ("a checkpoint with a wrong byte", "1", "", flip(NEWEST, 1000)),
+        ("an index with a wrong byte", "1", "", flip("saved/vae-1.index", 500)),
+        ("an index that is empty", "1", "", empty("saved/vae-1.index")),
+        ("other --n-neurons", "1 n_neurons 16 17", "--n-neurons 17", None),
+        ("other --n-neurons-z", "1 n_neurons_z 2 3", "--n-neurons-z 3", None),
+        ("other --activation", "1 activation tanh relu", "--activation relu", None),
+        ("other --learning-rate", "1 learning_rate 0.001 0.01", "--learning-rate 0.01", None),
+        ("--denoise added", "1 denoise False True", "--denoise", None),
+        ("--cosine-decay added", "1 cosine_decay False True", "--cosine-decay", None),
+        ("fewer epochs than saved", "1 n_epochs 2 1", "--n-epochs 1", None),
+        ("other labels", "1 first_images", "", repack(LABELS, lambda c: c[:8] + c[:7:-1])),
+        ("other images", "1 first_images", "", repack(IMAGES, lambda c: c[:16] + c[:15:-1])),
+        ("other flags and a log", "1 denoise False True", "--denoise --log-dir {tmp}/empty", None),
+    ]
+]
+OF_CHECKPOINTS += [
+    (f"{sign} in --checkpoint-dir", f"/s{sign}d", f"--checkpoint-dir '{{tmp}}/s{sign}d'", None)
+    for sign in "*?[]\\"
+]
+OF_CHECKPOINTS += [
+    (
+        "more epochs after a cosine",
+        "{tmp}/cosine/vae-1 n_epochs 2 3",
+        "--checkpoint-dir {tmp}/cosine --cosine-decay --n-epochs 3",
+        None,
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    write_data_set(folder / "data", 5600, 200)
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("not a folder")
+    for flags in ("--checkpoint-dir {tmp}/saved", "--checkpoint-dir {tmp}/cosine --cosine-decay"):
+        assert call(*shlex.split((RUN + flags).format(tmp=folder))) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words, flags, prepare",
+    [pytest.param(*row, id=what) for what, *row in OF_DATA + OF_FOLDERS + OF_CHECKPOINTS],
+)
+def test_it_is_refused_in_one_line_with_nothing_changed(
+    words, flags, prepare, prepared, tmp_path, capsys
+):
+    tmp = tmp_path / "tmp"
+    shutil.copytree(str(prepared), str(tmp))
+    if prepare:
+        prepare(tmp)
+    before = files_in(tmp)
+
+    assert call(*shlex.split((RUN + flags).format(tmp=tmp))) == 1
+    stdout, stderr = capsys.readouterr()
+    (line,) = stderr.splitlines()
+    in_order = ".*".join(re.escape(word) for word in words.format(tmp=tmp).split())
+    assert re.match(f"vae_mnist.py: error: .*{in_order}", line)
+    assert stdout == ""
+    assert files_in(tmp) == before
+
+
+# The folders that a run writes to
+
+
+def test_missing_folders_are_made_and_left_empty(tmp_path):
+    folders = [tmp_path / "a" / "b", tmp_path / "c"]
+    check_writable(*folders, None)
+    check_writable(*folders)
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError) as error:
+        check_writable(tmp_path)
+    assert error.value.filename == tmp_path
+
+
+# Each error to its line and status
+
+OUT_OF_MEMORY = """Graph execution error:
+
+Detected at node 'encoder/MatMul' defined at (most recent call last):
+Node: 'encoder/MatMul'
+OOM when allocating tensor with shape[100,10000] and type float on CPU:0 by allocator cpu
+Hint: If you want to see a list of allocated tensors when OOM happens, add an option."""
+DISK_FULL = """{{node save/SaveV2}} failed
+saved/vae-1.index.tempstate1; No space left on device
+\t [[node save/SaveV2]]"""
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (DataError("MNIST_data/x.gz: damaged"), "error: MNIST_data/x.gz: damaged"),
+        (RunError("saved/two\nlines: damaged"), r"error: saved/two\nlines: damaged"),
+        (FloatingPointError("loss is nan"), "error: loss is nan"),
+        (MemoryError("Unable to allocate 164. MiB"), "error: Unable to allocate 164. MiB"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, OUT_OF_MEMORY),
+            "error: OOM when allocating tensor with shape[100,10000] and type float on CPU:0 by"
+            " allocator cpu",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, DISK_FULL),
+            "error: saved/vae-1.index.tempstate1; No space left on device",
+        ),
+        (
+            tf.errors.InternalError(None, None, "first\nsecond"),
+            "error: InternalError: first second",
+        ),
+        (OSError(errno.ENOSPC, "No space left", "figures"), "error: figures: No space left"),
+        (
+            KeyboardInterrupt(),
+            "interrupted: with --checkpoint-dir, the same command goes on from there",
+        ),
+    ],
+)
+def test_an_error_is_told_in_one_line(error, line, capsys):
+    with pytest.raises(SystemExit) as exit, errors_in_one_line():
+        raise error
+    assert exit.value.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert capsys.readouterr() == ("", f"vae_mnist.py: {line}\n")
+
+
+def test_an_error_in_the_program_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), errors_in_one_line():
+        raise ZeroDivisionError
+
+
+@pytest.fixture
+def small(small_data, tmp_path):
+    """A function that adds flags to those for a small net and pictures in tmp_path / "figures"."""
+    return lambda *flags: small_net(small_data, "--figures-dir", tmp_path / "figures", *flags)
+
+
+def test_called_from_other_code_it_raises_what_went_wrong(small, tmp_path):
+    before = sys.stdout, signal.getsignal(signal.SIGINT)
+    (tmp_path / "file").touch()
+    for flags, kind in [
+        (["--data-dir", tmp_path], DataError),
+        (["--figures-dir", tmp_path / "file"], OSError),
+        (["--learning-rate", "1e20"], FloatingPointError),
+    ]:
+        with pytest.raises(kind):
+            vae_mnist.main([str(word) for word in small(*flags)])
+    assert (sys.stdout, signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_loss_that_is_not_finite_ends_the_program_with_nothing_saved(small, tmp_path, capsys):
+    folder = tmp_path / "saved"
+    assert call(*small("--checkpoint-dir", folder, "--learning-rate", "1e20")) == 1
+    stderr = capsys.readouterr().err
+    assert re.fullmatch("vae_mnist.py: error: loss is nan in epoch 0.*--learning-rate.*\n", stderr)
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_in_one_line(small, tmp_path):
+    stdout, stderr = tmp_path / "stdout", tmp_path / "stderr"
+    flags = small("--batch-size", 10, "--n-epochs", 100000)
+    process = start(*flags, stdout=stdout, stderr=stderr)
+    wait_for(lambda: stdout.exists() and stdout.read_text())
+    os.kill(process.pid, signal.SIGINT)
+    assert finish(process) == 130
+    (line,) = stderr.read_text().splitlines()
+    assert re.search("interrupted.*--checkpoint-dir", line)
+
+
+# A stdout that cannot take the results
+
+SAY = """
+from extras.errors import errors_in_one_line
+with errors_in_one_line():
+    print("a result", flush=True)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_stdout_ends_the_program_in_one_line():
+    with open("/dev/full", "w") as full:
+        env = environment(PYTHONUNBUFFERED=None, TF_CPP_MIN_LOG_LEVEL="3")
+        words = [command()[0], "-c", SAY]
+        cwd = os.path.dirname(command()[1])
+        result = subprocess.run(
+            words, cwd=cwd, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    line = "vae_mnist.py: error: standard output: No space left on device"
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (1, line)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs named pipes")
+def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence(small, tmp_path):
+    pipe, stderr = tmp_path / "pipe", tmp_path / "stderr"
+    os.mkfifo(str(pipe))
+    end = os.open(str(pipe), os.O_RDONLY | os.O_NONBLOCK)
+    process = start(*small("--n-epochs", 100000), stdout=pipe, stderr=stderr)
+    try:
+        wait_for(lambda: select.select([end], [], [], 0)[0])
+        text = os.read(end, 4096)
+        assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", text.decode())
+    finally:
+        os.close(end)
+    assert finish(process) == 141
+    assert stderr.read_text() == ""
+
+
+def test_a_folder_that_stdout_has_no_letters_for_is_told_escaped(small, tmp_path):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    with redirect_stdout(stdout):
+        assert call(*small("--n-epochs", 1, "--figures-dir", tmp_path / "数字\u200d\u00a0")) == 0
+    last = stdout.buffer.getvalue().decode().splitlines()[-1]
+    assert last == f"pictures in {tmp_path}/\\u6570\\u5b57\\u200d\\xa0"
