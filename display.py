@@ -62,7 +62,7 @@ def display_compared(rows, labels, path=None):
 
 
 def prior_grid(k):
-    """k * k points z, (k * k, 2), at the quantiles of the standard normal prior, and its k ticks.
+    """k * k points z, (k * k, 2), at the quantiles of the standard normal prior.
 
     There are more of them where the prior is denser. Row by row, z[0] grows fastest.
     """
@@ -70,7 +70,7 @@ def prior_grid(k):
     table = np.linspace(-5, 5, 10001)
     cumulative = [0.5 + 0.5 * math.erf(value / math.sqrt(2)) for value in table]
     ticks = np.interp((np.arange(k) + 0.5) / k, cumulative, table)
-    return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2), ticks
+    return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
 
 
 def display_manifold(decode, path=None, k=20):
@@ -79,12 +79,12 @@ def display_manifold(decode, path=None, k=20):
     decode: a function from z, (k * k, 2), to images, (k * k, 784). The z are those of prior_grid().
     Path and error as in display_images().
     """
-    z, ticks = prior_grid(k)
+    z = prior_grid(k)
     figure = _new_figure(8, 8)
     axes = figure.add_subplot()
     axes.imshow(_as_manifold(decode(z)), extent=(0, k, 0, k))
     shown = np.arange(0, k, 3)
-    names = [f"{tick:.2f}" for tick in ticks[shown]]
+    names = [f"{tick:.2f}" for tick in z[shown, 0]]
     axes.set_xticks(shown + 0.5)
     axes.set_xticklabels(names)
     axes.set_yticks(shown + 0.5)

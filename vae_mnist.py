@@ -36,8 +36,8 @@ import os
 import sys
 from functools import partial
 
-# Both are read while packages are imported: TensorFlow's log level, and matplotlib's backend. In a
-# notebook, a line that begins with ! inherits the notebook's own, which works nowhere else.
+# Both are read while the packages are imported: TensorFlow's log level, and matplotlib's backend. A
+# program started with ! in a notebook inherits a backend that works only inside IPython.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
     os.environ.pop("MPLBACKEND")
@@ -49,14 +49,14 @@ from data import draw_test_images, read_data_sets
 from display import display_images
 from extras.progress import progress
 
-# What the chapter has not.
+# Not in the chapter:
 from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
 from display import closing_figures, display_compared, display_kl, display_latent, display_losses
 from display import display_manifold, prior_grid, save_unfolding, show
 from extras.checkpoints import Checkpoints, next_epoch
 from extras.compiled import compile_steps
 from extras.errors import check_writable, errors_in_one_line
-from extras.evaluation import check_finite, check_test, decode, decode_between, evaluate
+from extras.evaluation import check_finite, decode, decode_between, evaluate
 from extras.evaluation import kl_by_dimension, print_test
 from extras.event_log import EventLog
 from extras.flags import parse_flags, shared_flags
@@ -67,7 +67,7 @@ n_epochs = 20
 batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
-# Step 2: params, every weight and bias by its name, is made in VAE and filled by dense().
+# Step 2, params, is in VAE, where the parts are joined.
 # Step 3: the encoder's hidden layers, n_layers = 2 of them; the decoder has them in reverse.
 n_neurons = [512, 256]
 # Step 4: the dimensions of the latent variables.
@@ -126,7 +126,7 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
     z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
     if max_log_var is not None:
-        # exp(z_log_var) overflows easily: one image unlike all others would do.
+        # exp(z_log_var) overflows easily: a single outlier among the images is enough.
         z_log_var = tf.minimum(z_log_var, max_log_var)
     return z_mean, z_log_var
 
@@ -137,7 +137,7 @@ def draw_epsilon(z_log_var):
     return tf.random_normal(tf.shape(z_log_var), name="epsilon")
 
 
-# Step 11: z. The chapter calls it the posterior; it is a sample of that.
+# Step 11: the posterior, as the chapter calls it. That is q(z|x); z is a sample of it.
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
@@ -160,8 +160,8 @@ def decoder(z, params, n_neurons, n_outputs, activation):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
     # Step 13: the output layer. "d_z_mean" is the chapter's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The chapter makes these two and never uses them: the variance of a pixel that is white or
-    # black (a Bernoulli distribution) follows from its mean.
+    # The chapter also makes w_d_z_log_var and b_d_z_log_var, but never uses them: the variance of a
+    # pixel that is white or black (a Bernoulli distribution) follows from its mean.
     weights(n_neurons[0], n_outputs, params, "d_z_log_var")
     return model
 
@@ -171,9 +171,9 @@ def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
     y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. A grey
-    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y. So even
-    a model equal to y does not reach 0: at 0.5, log 2 remains. Kingma and Welling 2014, appendix
-    C.1, equation 11.
+    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y: even
+    where model equals y, some loss remains, log 2 at 0.5. Kingma and Welling 2014, appendix C.1,
+    equation 11.
     """
     log_white = tf.log(1e-10 + model)
     # In float32 the chapter's 1e-10 + 1 - model is 0 where model is 1, and TensorFlow folds
@@ -223,6 +223,7 @@ class VAE:
         decay_steps=None,
         max_log_var=None,
     ):
+        # Step 2: every weight and bias by its name.
         self.params = params = {}
         self.x, self.y = placeholders(n_inputs, n_outputs)
         with tf.name_scope("encoder"):
@@ -237,9 +238,9 @@ class VAE:
         with tf.name_scope("losses"):
             self.rec_loss = reconstruction_loss(self.y, self.model)
             self.reg_loss = regularization_loss(self.z_mean, self.z_log_var)
-            # The negative evidence lower bound, Kingma and Welling 2014, equation 3, estimated
-            # from one sample of z for each image, equation 10. A grey pixel counts as a
-            # probability of white.
+            # Step 14, the sum: minus the evidence lower bound, a lower bound of log p(y), Kingma
+            # and Welling 2014, equation 3, estimated from one sample of z for each image, equation
+            # 10. A grey pixel counts as a probability of white.
             self.loss = tf.reduce_mean(self.rec_loss + self.reg_loss)
         with tf.name_scope("optimizer"):
             self.optimizer = minimize(self.loss, learning_rate, decay_steps)
@@ -247,8 +248,9 @@ class VAE:
 
 # Step 16, first half: the training.
 def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=None):
-    """Train in the session tfs. A generator: after each epoch it yields the average loss.
+    """Train in the session tfs. A generator: each value asked of it trains an epoch.
 
+    The value is the average loss of that epoch, so others may use the session between two epochs.
     mnist: as read_data_sets() gives it. epochs: their numbers. noise: makes x from y; without it,
     x is y as in the chapter. Where it adds noise, the model learns to remove it.
     """
@@ -271,7 +273,8 @@ def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=
 def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_dir):
     """Have the trained model redraw clean and noisy test images; pictures go into figures_dir.
 
-    Returns what it makes of the clean and of the noisy images, (n, n_outputs) each.
+    Returns what it makes of the clean and of the noisy images, (n, n_outputs) each. As z is a
+    sample, it makes something slightly different each time.
     """
     Y_test_pred1 = tfs.run(vae.model, feed_dict={vae.x: test_images})
     Y_test_pred2 = tfs.run(vae.model, feed_dict={vae.x: test_images_noisy})
@@ -289,10 +292,10 @@ def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_d
 def run(args):
     """Run the program, from the data to the pictures, as the flags say."""
     first_epoch = next_epoch(args.checkpoint_dir)
-    # A resumed run must not draw the random numbers of its first epochs again.
+    # A resumed run must not draw the random numbers of its first epochs again, but for its test.
     seed = args.seed + first_epoch
-    rng = np.random.default_rng(args.seed)
     noise_rng = np.random.default_rng([args.seed, first_epoch])
+    test_rng = np.random.default_rng(args.seed)
 
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
     n_images = mnist.train.num_examples
@@ -300,27 +303,29 @@ def run(args):
     if n_batches == 0:
         raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
     check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
-    test_images, test_images_noisy, test_labels = draw_test_images(mnist.test, 4, rng)
-    # What makes x from y in training, and in the task that the validation and test loss are of.
-    noise = task = None
+    test_images, test_images_noisy, test_labels = draw_test_images(mnist.test, 4, test_rng)
+    noise = None
     if args.denoise:
-        noise = task = partial(add_noise, rng=noise_rng)
-    elif args.mixed_noise:  # a help in training; the task is still to redraw clean images
-        noise = partial(add_mixed_noise, rng=noise_rng)
+        noise = partial(add_noise, rng=noise_rng)
+    elif args.mixed_noise:
 
-    # Compiled training needs resource variables, TensorFlow 2's default.
+        def noise(images):  # drawn batch by batch, so that it is the same with --xla
+            batches = np.split(images, len(images) // args.batch_size)
+            return np.concatenate([add_mixed_noise(batch, noise_rng) for batch in batches])
+
+    # --xla needs resource variables. They are TensorFlow 2's default, but can be switched off.
     with tf.Graph().as_default(), tf.variable_scope("", use_resource=args.xla or None):
         tf.set_random_seed(seed)
         vae = VAE(
             learning_rate=args.learning_rate,
             n_neurons=args.n_neurons,
             n_neurons_z=args.n_neurons_z,
-            activation=getattr(tf.nn, args.activation),
+            activation=getattr(tf.nn, args.activation, activation),
             decay_steps=n_batches * args.n_epochs if args.cosine_decay else None,
             max_log_var=args.max_log_var,
         )
         trained, k = vae, 1
-        if args.xla:  # the same model, but a step of its optimizer is k of the other's
+        if args.xla:  # the same model, but one run of its optimizer takes k training steps
             trained, k = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
         if args.checkpoint_dir:
             checkpoints = Checkpoints(args.checkpoint_dir, shared_flags(args), mnist.train)
@@ -330,15 +335,18 @@ def run(args):
             losses = checkpoints.restore(tfs) if args.checkpoint_dir else []
             if args.log_dir:
                 log = EventLog(args.log_dir, tfs, vae, test_images)
-            (grid, _), frames = prior_grid(15), []
+            grid = prior_grid(15)
+            frames = []
             if args.n_neurons_z == 2:  # such a latent space can be drawn as it unfolds
                 frames.append((f"before epoch {first_epoch:04d}", decode(tfs, vae, grid)))
 
             epochs = range(first_epoch, args.n_epochs)
-            for average_loss in train(tfs, trained, mnist, epochs, k * args.batch_size, noise):
-                epoch = len(losses)
+            averages = train(tfs, trained, mnist, epochs, k * args.batch_size, noise)
+            for epoch, average_loss in zip(epochs, averages):
                 check_finite(average_loss, f"epoch {epoch}")
-                validation = evaluate(tfs, vae, mnist.validation.images, task)
+                # The noise of --mixed-noise is a help in training, not the task.
+                validation_noise = noise if args.denoise else None
+                validation = evaluate(tfs, vae, mnist.validation.images, validation_noise)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
                 losses.append((average_loss, validation.loss))
                 if args.checkpoint_dir:
@@ -349,18 +357,22 @@ def run(args):
                     frames.append((f"after epoch {epoch:04d}", decode(tfs, vae, grid)))
 
             clean = evaluate(tfs, vae, mnist.test.images)
-            noisy = evaluate(tfs, vae, mnist.test.images, partial(add_noise, rng=rng))
+            noisy = evaluate(tfs, vae, mnist.test.images, partial(add_noise, rng=test_rng))
             learned = noisy if args.denoise else clean
-            print_test(learned, clean, noisy)
+            print_test(learned, clean.mse, noisy.mse)
 
             folder = args.figures_dir
             Y_test_pred1, Y_test_pred2 = reconstruct(
                 tfs, vae, test_images, test_images_noisy, test_labels, folder
             )
-            rows = {"test_images": test_images, "Y_test_pred1": Y_test_pred1}
-            rows.update({"test_images_noisy": test_images_noisy, "Y_test_pred2": Y_test_pred2})
+            rows = {
+                "test_images": test_images,
+                "Y_test_pred1": Y_test_pred1,
+                "test_images_noisy": test_images_noisy,
+                "Y_test_pred2": Y_test_pred2,
+            }
             display_compared(rows, test_labels, f"{folder}/compared.png")
-            samples = decode(tfs, vae, rng.standard_normal((100, args.n_neurons_z)))
+            samples = decode(tfs, vae, test_rng.standard_normal((100, args.n_neurons_z)))
             display_images(samples, None, f"{folder}/samples.png", "Decoded from z ~ N(0, I)")
             between, places = decode_between(tfs, vae, test_images)
             title = "Decoded from z on the line between two test images"
@@ -374,15 +386,25 @@ def run(args):
                 if epochs:  # a run that was finished before has nothing new to show
                     save_unfolding(frames, f"{folder}/manifold.gif")
     print(f"pictures in {folder}", flush=True)
-    check_test(learned, clean, noisy)
+    check_finite(learned.loss + clean.mse + noisy.mse, "the test")
     show()
 
 
 def main(argv=None):
-    """Run the program with the flags in argv, a list of words, or else in the command line."""
-    defaults = {"learning_rate": learning_rate, "n_epochs": n_epochs, "batch_size": batch_size}
-    defaults.update(n_neurons=n_neurons, n_neurons_z=n_neurons_z, activation=activation.__name__)
-    args = parse_flags(argv, data_dir=MNIST_DATA, **defaults)
+    """Run the program with the flags in argv, a list of words; None: those of the command line.
+
+    In a notebook: main([]). Raises what went wrong.
+    """
+    args = parse_flags(
+        argv,
+        learning_rate=learning_rate,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        n_neurons=n_neurons,
+        n_neurons_z=n_neurons_z,
+        activation=activation.__name__,
+        data_dir=MNIST_DATA,
+    )
     tf.logging.set_verbosity(tf.logging.ERROR)
     with closing_figures():
         run(args)

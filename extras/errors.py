@@ -44,14 +44,14 @@ def errors_in_one_line():
     try:
         yield
     except EXPLAINED as error:
-        _exit(1, f"error: {error}")
+        _exit(1, f"error: {str(error) or 'out of memory'}")
     except tf.errors.OpError as error:
         # Of TensorFlow's many lines, the one that names a file or tensor and what is wrong with it.
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         lines = [s for s in str(error).splitlines() if "; " in s or "OOM " in s] or [text]
         _exit(1, f"error: {lines[0]}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted: with --checkpoint-dir, the same command goes on from there")
+        _exit(130, "interrupted: a run with --checkpoint-dir goes on after its last epoch")
     except OSError as error:
         if error.filename is None:
             # stdout is full or closed. What is left for it would fail again as Python ends.

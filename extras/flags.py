@@ -5,17 +5,16 @@ import argparse
 ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 
-def number(convert, low, high):
+def within(convert, low, high):
     """An argparse type: an int or a float, as convert is, from low to high."""
 
-    def parse(text):
-        if not low <= convert(text) <= high:
+    def number(text):  # argparse shows this name: "invalid number value"
+        value = convert(text)
+        if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
-        return convert(text)
+        return value
 
-    # argparse shows this name in its message: "invalid number value".
-    parse.__name__ = "number"
-    return parse
+    return number
 
 
 def folder_name(text):
@@ -44,18 +43,18 @@ def parse_flags(argv, **defaults):
     def switch(name, help):
         flag(name, help, action="store_true")
 
-    flag("--learning-rate", "Adam's step size", type=number(float, 1e-30, 1e30))
-    flag("--n-epochs", "passes over the training images", type=number(int, 1, 10**6))
-    flag("--batch-size", "images per training step", type=number(int, 1, 10**6))
-    flag("--n-neurons", "hidden layer sizes", type=number(int, 1, 10**4), nargs="+")
-    flag("--n-neurons-z", "latent dimensions", type=number(int, 1, 10**4))
+    flag("--learning-rate", "Adam's step size", type=within(float, 1e-30, 1e30))
+    flag("--n-epochs", "passes over the training images", type=within(int, 1, 10**6))
+    flag("--batch-size", "images per training step", type=within(int, 1, 10**6))
+    flag("--n-neurons", "hidden layer sizes", type=within(int, 1, 10**4), nargs="+")
+    flag("--n-neurons-z", "latent dimensions", type=within(int, 1, 10**4))
     flag("--activation", "activation of the hidden layers", choices=ACTIVATIONS)
-    flag("--max-log-var", "bound on the log variance of z", type=number(float, -30, 30))
+    flag("--max-log-var", "bound on the log variance of z", type=within(float, -30, 30))
     switch("--cosine-decay", "let the learning rate fall to 0")
     switch("--denoise", "learn to restore noisy images")
     switch("--mixed-noise", "let the encoder see noise of many strengths")
     switch("--xla", "compile the training")
-    flag("--seed", "seed of all random numbers", default=123, type=number(int, 0, 2**31 - 1))
+    flag("--seed", "seed of all random numbers", default=123, type=within(int, 0, 2**31 - 1))
     # Not the whole path, which stdout may have no letters for.
     flag("--data-dir", "where the four data files are", "MNIST_data", type=folder_name)
     flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)

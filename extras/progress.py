@@ -1,5 +1,6 @@
 """How far a run is, on a terminal, and Ctrl-C between two of its steps."""
 
+import contextlib
 import signal
 import sys
 import threading
@@ -29,7 +30,9 @@ def progress(n_steps, name):
         for step in range(n_steps):
             if shown and step % max(1, n_steps // 50) == 0:
                 # As long as the line before and shorter than a result: what comes next covers it.
-                print(f"{name}: {step:{width}}/{n_steps}", end="\r", file=sys.stderr, flush=True)
+                line = f"{name}: {step:{width}}/{n_steps}"
+                with contextlib.suppress(OSError):  # a terminal that was closed ends no run
+                    print(line, end="\r", file=sys.stderr, flush=True)
             yield step
             if pressed:
                 raise KeyboardInterrupt

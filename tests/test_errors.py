@@ -16,6 +16,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -206,6 +207,7 @@ saved/vae-1.index.tempstate1; No space left on device
         (RunError("saved/two\nlines: damaged"), r"error: saved/two\nlines: damaged"),
         (FloatingPointError("loss is nan"), "error: loss is nan"),
         (MemoryError("Unable to allocate 164. MiB"), "error: Unable to allocate 164. MiB"),
+        (MemoryError(), "error: out of memory"),
         (
             tf.errors.ResourceExhaustedError(None, None, OUT_OF_MEMORY),
             "error: OOM when allocating tensor with shape[100,10000] and type float on CPU:0 by"
@@ -222,7 +224,7 @@ saved/vae-1.index.tempstate1; No space left on device
         (OSError(errno.ENOSPC, "No space left", "figures"), "error: figures: No space left"),
         (
             KeyboardInterrupt(),
-            "interrupted: with --checkpoint-dir, the same command goes on from there",
+            "interrupted: a run with --checkpoint-dir goes on after its last epoch",
         ),
     ],
 )
@@ -255,6 +257,15 @@ def test_called_from_other_code_it_raises_what_went_wrong(small, tmp_path):
         with pytest.raises(kind):
             vae_mnist.main([str(word) for word in small(*flags)])
     assert (sys.stdout, signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_test_that_is_not_finite_ends_the_program_with_its_pictures_drawn(
+    small, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(vae_mnist, "add_noise", lambda images, rng: images * np.nan)
+    assert call(*small("--n-epochs", 1), pictures=["display_losses"]) == 1
+    assert capsys.readouterr().err.startswith("vae_mnist.py: error: loss is nan in the test: ")
+    assert (tmp_path / "figures" / "loss.png").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_program_with_nothing_saved(small, tmp_path, capsys):
