@@ -170,7 +170,10 @@ class DataSet:
     """
 
     # The first four are TensorFlow's, which tutorials set. Any other name is an error.
-    __slots__ = ("_epochs_completed", "_images", "_index_in_epoch", "_labels", "_order", "_rng")
+    __slots__ = (
+        *("_epochs_completed", "_images", "_index_in_epoch", "_labels"),
+        *("_limit", "_order", "_rng"),
+    )
 
     def __init__(
         self,
@@ -196,6 +199,7 @@ class DataSet:
             images = np.divide(images, np.float32(white), dtype=np.float32)
         self._images = images
         self._labels = labels
+        self._limit = None
         self._epochs_completed = 0
         self._index_in_epoch = 0
         self._order = np.arange(len(images))
@@ -203,7 +207,9 @@ class DataSet:
 
     images = property(lambda self: self._images)
     labels = property(lambda self: self._labels)
-    num_examples = property(lambda self: len(self._images))
+    num_examples = property(lambda self: len(self._images) if self._limit is None else self._limit)
+    # Tutorials read this too, and set it to go through fewer images.
+    _num_examples = property(num_examples.fget, lambda self, n: setattr(self, "_limit", n))
     epochs_completed = property(lambda self: self._epochs_completed)
 
     def next_batch(self, batch_size, fake_data=False, shuffle=True):

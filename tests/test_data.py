@@ -326,6 +326,14 @@ def test_a_tutorial_may_start_again_and_with_other_images():
     assert (data_set.num_examples, data_set.epochs_completed) == (30, 0)
 
 
+def test_a_tutorial_may_ask_for_the_number_of_images_and_go_through_fewer():
+    data_set = numbered(10)
+    assert data_set._num_examples == 10
+    data_set._num_examples = 4
+    assert data_set.num_examples == 4
+    assert sorted(walk(data_set, 4)) == sorted(walk(data_set, 4)) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "batch_size, counts", [(4, [0, 0, 1, 1, 1, 2]), (10, [0, 1, 2]), (25, [2, 4, 7])]
 )
