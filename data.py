@@ -171,8 +171,13 @@ class DataSet:
 
     # The first four are TensorFlow's, which tutorials set. Any other name is an error.
     __slots__ = (
-        *("_epochs_completed", "_images", "_index_in_epoch", "_labels"),
-        *("_limit", "_order", "_rng"),
+        "_epochs_completed",
+        "_images",
+        "_index_in_epoch",
+        "_labels",
+        "_limit",
+        "_order",
+        "_rng",
     )
 
     def __init__(
