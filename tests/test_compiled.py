@@ -18,7 +18,7 @@ N_STEPS, BATCH = 6, 7
 CASES = {
     "two hidden layers, relu": {"n_neurons": [7, 4], "n_neurons_z": 2, "activation": tf.nn.relu},
     "a cosine, swish, other outputs, a bound": {
-        "n_neurons": [6, 5, 8],
+        "n_neurons": [6],
         "n_neurons_z": 10,
         "n_outputs": 5,
         "decay_steps": 8,
