@@ -40,9 +40,6 @@ def parse_flags(argv, **defaults):
     def flag(name, help, shown="%(default)s", **kwargs):
         parser.add_argument(name, help=f"{help} (default: {shown})", **kwargs)
 
-    def switch(name, help):
-        flag(name, help, action="store_true")
-
     flag("--learning-rate", "Adam's step size", type=within(float, 1e-30, 1e30))
     flag("--n-epochs", "passes over the training images", type=within(int, 1, 10**6))
     flag("--batch-size", "images per training step", type=within(int, 1, 10**6))
@@ -50,10 +47,10 @@ def parse_flags(argv, **defaults):
     flag("--n-neurons-z", "latent dimensions", type=within(int, 1, 10**4))
     flag("--activation", "activation of the hidden layers", choices=ACTIVATIONS)
     flag("--max-log-var", "bound on the log variance of z", type=within(float, -30, 30))
-    switch("--cosine-decay", "let the learning rate fall to 0")
-    switch("--denoise", "learn to restore noisy images")
-    switch("--mixed-noise", "let the encoder see noise of many strengths")
-    switch("--xla", "compile the training")
+    flag("--cosine-decay", "let the learning rate fall to 0", action="store_true")
+    flag("--denoise", "learn to restore noisy images", action="store_true")
+    flag("--mixed-noise", "let the encoder see noise of many strengths", action="store_true")
+    flag("--xla", "compile the training", action="store_true")
     flag("--seed", "seed of all random numbers", default=123, type=within(int, 0, 2**31 - 1))
     # Not the whole path, which stdout may have no letters for.
     flag("--data-dir", "where the four data files are", "MNIST_data", type=folder_name)
