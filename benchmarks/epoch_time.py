@@ -7,9 +7,9 @@ Each contestant trains the same network with 550 batches of 100 images; this pro
 the validation images after each epoch, and "matrix products alone" only multiplies. Keras and
 PyTorch run as one writes them at first, and as fast as their own settings make them. In each round
 all take turns, in random order: a new process, one epoch to warm up, three to measure. New ones,
-because a process may be faster or slower than the next for all its life. Then the start-up is
-measured, in turns as well. Printed are the medians over all rounds and their ratios, how much
-longer the first epoch takes, mostly to compile, and the peak memory of the process (on Linux).
+because a process may be faster or slower than the next for all its life. Printed are medians over
+all rounds, and their ratios. The start-up is all that precedes the end of the first epoch but an
+epoch: imports, data, and whatever is compiled. The memory is the peak of the process (on Linux).
 """
 
 import json
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from functools import partial
-from statistics import median
+from statistics import median, median_low
 
 import numpy as np
 
@@ -35,17 +35,7 @@ from data import read_data_sets  # noqa: E402
 BATCH, N_BATCHES, EPOCHS, Z, RATE = 100, 550, 3, 128, 0.001
 STEPS = 55  # in a call of those that take several: as many as in one of --xla
 
-
-def measured(version, epoch):
-    """What main() is to know of a contestant that trains for an epoch in each call of epoch()."""
-    seconds = []
-    for _ in range(1 + EPOCHS):
-        start = time.perf_counter()
-        epoch()
-        seconds.append(time.perf_counter() - start)
-    # The median of a process: processes differ more than the epochs of one.
-    usual = median(seconds[1:])
-    return {"version": version, "seconds": usual, "first": seconds[0] - usual}
+# A contestant gets ready and returns its version, and a function that trains for an epoch.
 
 
 def program(xla=False, bare=False):
@@ -57,28 +47,23 @@ def program(xla=False, bare=False):
     from extras.compiled import compile_steps
     from extras.evaluation import evaluate
 
-    tf = vae_mnist.tf
-    tf.logging.set_verbosity(tf.logging.ERROR)
-    mnist, looks = read_data_sets(), []
+    tf, mnist = vae_mnist.tf, read_data_sets()
     tfs = tf.InteractiveSession(graph=tf.Graph())
     vae = vae_mnist.VAE()
     trained, k = compile_steps(vae, vae_mnist.draw_epsilon, BATCH, N_BATCHES) if xla else (vae, 1)
     tf.global_variables_initializer().run()
-    epochs = vae_mnist.train(tfs, trained, mnist, range(1, 2 + EPOCHS), k * BATCH)
+    epochs = vae_mnist.train(tfs, trained, mnist, range(1 + EPOCHS), k * BATCH)
 
     def epoch():
         next(epochs)
-        start = time.perf_counter()
         evaluate(tfs, vae, mnist.validation.images)
-        looks.append(time.perf_counter() - start)
 
     def bare_epoch():
         for rows in np.random.permutation(mnist.train.num_examples).reshape(-1, BATCH):
             batch = mnist.train.images[rows]
             tfs.run([vae.optimizer, vae.loss], feed_dict={vae.x: batch, vae.y: batch})
 
-    facts = measured(f"TensorFlow {tf.__version__}", bare_epoch if bare else epoch)
-    return facts if bare else {**facts, "look": median(looks[1:])}
+    return f"TensorFlow {tf.__version__}", bare_epoch if bare else epoch
 
 
 def keras(backend="tensorflow", **settings):
@@ -112,11 +97,10 @@ def keras(backend="tensorflow", **settings):
             self.add_loss((rec + reg) / BATCH)
             return logits
 
-    images = read_data_sets().train.images
-    model = Autoencoder()
+    images, model = read_data_sets().train.images, Autoencoder()
     model.compile(optimizer=keras.optimizers.Adam(RATE), **settings)
-    fit = partial(model.fit, images, batch_size=BATCH, verbose=0)
-    return measured(f"Keras {keras.__version__}, {backend}", fit)
+    epoch = partial(model.fit, images, batch_size=BATCH, verbose=0)
+    return f"Keras {keras.__version__}, {backend}", epoch
 
 
 def pytorch(compiled=False):
@@ -144,8 +128,7 @@ def pytorch(compiled=False):
             reg = -0.5 * torch.sum(1 + log_var - mean**2 - torch.exp(log_var))
             return (rec + reg) / BATCH
 
-    images = torch.from_numpy(read_data_sets().train.images)
-    model = Autoencoder()
+    images, model = torch.from_numpy(read_data_sets().train.images), Autoencoder()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=compiled)
     loss_of = torch.compile(model) if compiled else model
 
@@ -157,21 +140,23 @@ def pytorch(compiled=False):
             optimizer.step()
             loss.item()
 
-    return measured(f"PyTorch {torch.__version__}", epoch)
+    return f"PyTorch {torch.__version__}", epoch
 
 
 def jax(scan):
-    """JAX with a jitted step, or STEPS of them as one jitted scan, in place; Adam by hand."""
+    """JAX with a jitted step, or STEPS of them as one jitted scan, in place."""
     import jax
     import jax.numpy as jnp
+    from jax.example_libraries.optimizers import adam
     from jax.example_libraries.stax import Dense, FanOut, Tanh, parallel, serial
 
     hidden = [Dense(512), Tanh, Dense(256), Tanh]
     encoder = serial(*hidden, FanOut(2), parallel(Dense(Z), Dense(Z)))
     decoder = serial(Dense(256), Tanh, Dense(512), Tanh, Dense(784))
+    start, update, params_of = adam(RATE)
     key = jax.random.PRNGKey(0)
     # Of both, [0] makes the parameters, and [1] is the function.
-    params = [part[0](key, (BATCH, n))[1] for part, n in ((encoder, 784), (decoder, Z))]
+    state = start([part[0](key, (BATCH, n))[1] for part, n in ((encoder, 784), (decoder, Z))])
 
     def loss(params, x, epsilon):
         mean, log_var = encoder[1](params[0], x)
@@ -180,39 +165,32 @@ def jax(scan):
         reg = -0.5 * jnp.sum(1 + log_var - mean**2 - jnp.exp(log_var))
         return (rec + reg) / BATCH
 
-    def step(state, batch):
-        params, m, v, t = state
-        value, g = jax.value_and_grad(loss)(params, *batch)
-        t = t + 1
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-        rate = RATE * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), params, m, v)
-        return (params, m, v, t), value
+    def step(carry, batch):
+        t, state = carry
+        value, gradients = jax.value_and_grad(loss)(params_of(state), *batch)
+        return (t + 1, update(t, gradients, state)), value
 
     @partial(jax.jit, donate_argnums=(0, 1))
-    def call(state, key, x):
+    def call(carry, key, x):
         key, noise = jax.random.split(key)
         batch = x, jax.random.normal(noise, (*x.shape[:-1], Z))
-        state, values = jax.lax.scan(step, state, batch) if scan else step(state, batch)
-        return state, key, values
+        carry, values = jax.lax.scan(step, carry, batch) if scan else step(carry, batch)
+        return carry, key, values
 
-    images = read_data_sets().train.images
-    zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-    state = (params, *zeros, jnp.zeros(()))
+    images, carry = read_data_sets().train.images, (jnp.zeros(()), state)
     shape = (-1, STEPS, BATCH) if scan else (-1, BATCH)
 
     def epoch():
-        nonlocal state, key
+        nonlocal carry, key
         for rows in np.random.permutation(len(images)).reshape(shape):
-            state, key, values = call(state, key, images[rows])
+            carry, key, values = call(carry, key, images[rows])
             np.asarray(values)
 
-    return measured(f"JAX {jax.__version__}", epoch)
+    return f"JAX {jax.__version__}", epoch
 
 
 def products():
-    """The floor: the matrix products of the steps, in NumPy, and nothing else."""
+    """The matrix products of the steps, in NumPy, and nothing else."""
     pairs = [(784, 512), (512, 256), (256, Z), (256, Z), (Z, 256), (256, 512), (512, 784)]
     normal = partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
     layers = [[normal(s) for s in ((BATCH, n), (n, m), (BATCH, m))] for n, m in pairs]
@@ -225,7 +203,7 @@ def products():
                 if i > 0:
                     _ = gradient @ w.T
 
-    return measured(f"NumPy {np.__version__}", epoch)
+    return f"NumPy {np.__version__}", epoch
 
 
 COMPILED = {"jit_compile": True, "steps_per_execution": STEPS}
@@ -242,84 +220,51 @@ CONTESTANTS = {
     "JAX scan": partial(jax, scan=True),
     "matrix products alone": products,
 }
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
 
 
-def work(name):
-    """One turn, in a process of its own; the last line it prints is for main()."""
-    facts = CONTESTANTS[name]()
+def work(name, launched):
+    """One turn, in a process of its own, launched at that time; its last line is for main()."""
+    version, epoch = CONTESTANTS[name]()
+    ends = [float(launched)]
+    for _ in range(1 + EPOCHS):
+        epoch()
+        ends.append(time.time())
+    first, *seconds = np.diff(ends)
+    # The median of a process: processes differ more than the epochs of one.
+    usual = median(seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # in MiB on Linux
-    print(json.dumps({**facts, "peak": peak}))
-
-
-def start_ups():
-    """Seconds to start, by what is started: each in a new process."""
-    quiet = {"stderr": subprocess.DEVNULL, "env": ENVIRONMENT, "cwd": ROOT}
-    seconds = {}
-    for module in ("tensorflow.compat.v1", "vae_mnist"):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import {module}"], check=True, **quiet)
-        seconds[f"import {module}"] = time.perf_counter() - start
-    for name, flags in (("default", []), ("--xla", ["--xla"])):
-        with tempfile.TemporaryDirectory() as folder:
-            flags = ["--n-epochs", "1", "--figures-dir", folder, *flags]
-            command = [sys.executable, "vae_mnist.py", *flags]
-            start = time.perf_counter()
-            with subprocess.Popen(command, stdout=subprocess.PIPE, **quiet) as process:
-                process.stdout.readline()
-                seconds[f"first line of output, {name}"] = time.perf_counter() - start
-    return seconds
-
-
-def processor():
-    """The processor's name, as far as the system tells it."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def print_table(heads, rows):
-    """Print it as Markdown."""
-    for row in [heads, ["---"] * len(heads), *rows]:
-        print(f"| {' | '.join(row)} |")
+    print(json.dumps([usual, first - usual, peak, version]))
 
 
 def main(rounds=7, *names):
     turns = {name: [] for name in names or CONTESTANTS}
-    starts = []
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     for _ in range(int(rounds)):
         for name in random.sample(list(turns), len(turns)):
-            command = [sys.executable, __file__, "--work", name]
-            done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-            if done.returncode != 0:
+            command = [sys.executable, __file__, "--work", name, str(time.time())]
+            with tempfile.TemporaryDirectory() as cache:  # or PyTorch compiles only the first time
+                env = {**quiet, "TORCHINDUCTOR_CACHE_DIR": cache}
+                done = subprocess.run(command, env=env, capture_output=True, text=True)
+            if done.returncode == 0:
+                turns[name].append(json.loads(done.stdout.splitlines()[-1]))
+            else:
                 error = (done.stderr.splitlines() or ["no message"])[-1]
                 print(f"{name} is left out: {error}", flush=True)
                 del turns[name]
-                continue
-            turns[name].append(json.loads(done.stdout.splitlines()[-1]))
-        starts.append(start_ups())
 
-    def middle(name, fact="seconds"):
-        return median(facts[fact] for facts in turns[name])
-
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    # median_low: it takes a version, too.
+    middle = {name: [median_low(fact) for fact in zip(*turns[name])] for name in turns}
     others = [name for name in ("this program", "JAX jit", "JAX scan") if name in turns]
-    heads = ["contestant", "seconds an epoch", *(f"to {other}" for other in others)]
-    rows = []
-    for name in turns:
-        ratios = [f"{middle(name) / middle(other):.2f}" for other in others]
-        more = [f"{middle(name, 'first'):+.1f}", f"{middle(name, 'peak'):.0f}"]
-        rows.append([name, f"{middle(name):.2f}", *ratios, *more, turns[name][0]["version"]])
-    print_table([*heads, "first epoch, s more", "peak memory, MiB", "version"], rows)
-    for name in turns:
-        if "look" in turns[name][0]:
-            share = 100 * middle(name, "look") / middle(name)
-            print(f"{name}: {share:.1f} % of it is its look at the validation images")
-    rows = [[what, f"{median(start[what] for start in starts):.2f}"] for what in starts[0]]
-    print_table(["start-up", "seconds"], rows)
+    heads = [f"{os.cpu_count()} cores, Python {platform.python_version()}", "seconds an epoch"]
+    heads += [f"to {other}" for other in others]
+    heads += ["start-up, s", "peak memory, MiB", "version"]
+    rows = [heads, ["---"] * len(heads)]
+    for name, (seconds, start_up, peak, version) in middle.items():
+        ratios = [f"{seconds / middle[other][0]:.2f}" for other in others]
+        rows.append([name, f"{seconds:.2f}", *ratios, f"{start_up:.1f}", f"{peak:.0f}", version])
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
-    work(sys.argv[2]) if sys.argv[1:2] == ["--work"] else main(*sys.argv[1:])
+    work(*sys.argv[2:]) if sys.argv[1:2] == ["--work"] else main(*sys.argv[1:])
