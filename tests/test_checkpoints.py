@@ -141,7 +141,8 @@ def test_a_killed_run_ends_near_one_that_was_not(killed, whole):
 
 
 def test_the_newest_two_checkpoints_are_kept(killed):
-    names = {name for name in os.listdir(str(killed.folder)) if "tempstate" not in name}
+    # TensorFlow's temporary files are what a kill may leave: harmless, and not always there.
+    names = {n for n in os.listdir(str(killed.folder)) if not re.search(r"tempstate|\.tmp", n)}
     data = {f"vae-{epoch}.data-00000-of-00001" for epoch in (1, 2)}
     assert names == {"checkpoint", "vae-1.index", "vae-2.index"} | data
 
