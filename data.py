@@ -47,8 +47,9 @@ def read_data_sets(
     DataError if a file is missing or wrong, or if there are fewer than validation_size images.
     """
     _refuse(fake_data)
-    images, labels = _read_part(train_dir, "train")
-    test_images, test_labels = _read_part(train_dir, "t10k")
+    dtype = _numpy_dtype(dtype)
+    images, labels = _read_part(train_dir, "train", dtype)
+    test_images, test_labels = _read_part(train_dir, "t10k", dtype)
     n = len(images)
     size = validation_size
     if size is None:
@@ -73,11 +74,19 @@ def _refuse(fake_data):
         raise NotImplementedError("fake_data=True: there are no made-up images here")
 
 
+def _numpy_dtype(dtype):
+    """uint8 or float32, of NumPy or of TensorFlow, as NumPy's. Raises TypeError for any other."""
+    dtype = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
+    if dtype not in (np.uint8, np.float32):
+        raise TypeError(f"dtype: expected uint8 or float32, found {dtype}")
+    return dtype
+
+
 # Files to arrays.
 
 
-def _read_part(folder, part):
-    """The "train" or "t10k" images, uint8 (n, 28, 28, 1), and labels, uint8 (n,)."""
+def _read_part(folder, part, dtype):
+    """The "train" or "t10k" images, uint8 (n, 28, 28, 1), for dtype, and labels, uint8 (n,)."""
     images_path = _find(folder, f"{part}-images-idx3-ubyte")
     labels_path = _find(folder, f"{part}-labels-idx1-ubyte")
     images = _read_idx(images_path, IMAGES_MAGIC, (PIXEL_SIZE, PIXEL_SIZE))
@@ -86,6 +95,10 @@ def _read_part(folder, part):
         raise DataError(
             f"{labels_path}: expected {len(images)} labels, one for each image in "
             f"{os.path.basename(images_path)}, found {len(labels)}"
+        )
+    if dtype == np.float32 and images.max() <= 1:
+        raise DataError(
+            f"{images_path}: expected pixels up to 255 (binarized: 0 and 255), found none above 1"
         )
     return images[..., np.newaxis], labels
 
@@ -98,7 +111,10 @@ def _find(folder, name):
     # Not just any path: some archives hold folders of these names beside the files.
     found = [path for path in paths if os.path.isfile(path)]
     if not found:
-        raise DataError(f"{paths[0]}: No such file, nor {', '.join(names[1:3])} or {names[3]}")
+        others = f"{', '.join(names[1:3])} or {names[3]}"
+        if os.path.isfile(os.path.join(MNIST_DATA, names[0])):
+            others += f"; MNIST is in {MNIST_DATA}"
+        raise DataError(f"{paths[0]}: No such file, nor {others}")
     return found[0]
 
 
@@ -160,25 +176,14 @@ def _read_up_to(file, size):
 class DataSet:
     """Images with their labels, and an endless walk over them in batches.
 
-    images: bytes 0..255 become float32 0..1, or with dtype uint8 stay as they are. Floats keep
-        their values, which TensorFlow divides too. With reshape, (n, 28, 28, 1) becomes (n, 784).
-        Unlike in TensorFlow, they keep their places when batches are shuffled.
+    images: pixels 0..255 of any type become float32 0..1, as in TensorFlow, or with dtype uint8
+        stay as they are. With reshape, (n, 28, 28, 1) becomes (n, 784). Unlike in TensorFlow, they
+        keep their places when batches are shuffled.
     labels: integers, (n,), or one-hot rows, (n, classes).
     seed: fixes the order of the batches; None leaves it to np.random, as in TensorFlow.
     epochs_completed: how often next_batch() has gone past the last image. As in TensorFlow, a
         batch that ends exactly there leaves it to the next one to count.
     """
-
-    # The first four are TensorFlow's, which tutorials set. Any other name is an error.
-    __slots__ = (
-        "_epochs_completed",
-        "_images",
-        "_index_in_epoch",
-        "_labels",
-        "_limit",
-        "_order",
-        "_rng",
-    )
 
     def __init__(
         self,
@@ -191,20 +196,17 @@ class DataSet:
         seed=None,
     ):
         _refuse(fake_data)
-        dtype = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))  # of TensorFlow, or of NumPy
-        if dtype not in (np.uint8, np.float32):
-            raise TypeError(f"dtype: expected uint8 or float32, found {dtype}")
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
         if reshape and images.ndim > 2:
             images = images.reshape(len(images), images.shape[1] * images.shape[2])
-        if dtype == np.float32:
-            white = 1 if images.dtype.kind == "f" else 255
+        if _numpy_dtype(dtype) == np.float32:
             # Not multiplied by 1 / 255: each value is then the float32 nearest to it.
-            images = np.divide(images, np.float32(white), dtype=np.float32)
+            images = np.divide(images, np.float32(255), dtype=np.float32)
+        # These five have TensorFlow's names, since tutorials set them.
         self._images = images
         self._labels = labels
-        self._limit = None
+        self._num_examples = len(images)
         self._epochs_completed = 0
         self._index_in_epoch = 0
         self._order = np.arange(len(images))
@@ -212,9 +214,7 @@ class DataSet:
 
     images = property(lambda self: self._images)
     labels = property(lambda self: self._labels)
-    num_examples = property(lambda self: len(self._images) if self._limit is None else self._limit)
-    # Tutorials read this too, and set it to go through fewer images.
-    _num_examples = property(num_examples.fget, lambda self, n: setattr(self, "_limit", n))
+    num_examples = property(lambda self: self._num_examples)
     epochs_completed = property(lambda self: self._epochs_completed)
 
     def next_batch(self, batch_size, fake_data=False, shuffle=True):
@@ -268,7 +268,7 @@ def add_noise(images, rng, stddev=0.5):
     """images plus stddev times standard normal numbers drawn from rng, a numpy Generator.
 
     stddev: one number, or one for each image, (n, 1). Float32, in the shape of images. Not clipped:
-    pixel values leave 0..1, as in the chapter.
+    pixel values leave 0..1, as in the book.
     """
     noise = rng.standard_normal(np.shape(images), dtype=np.float32)
     return np.asarray(images, np.float32) + np.asarray(stddev, np.float32) * noise
@@ -283,10 +283,10 @@ def add_mixed_noise(images, rng, stddev=0.5):
     return add_noise(images, rng, stddev * rng.random((len(images), 1)) ** 4)
 
 
-def draw_test_images(data_set, n_images, rng):
+def pick_test_images(data_set, n_images, rng):
     """n_images random images of data_set with as many different labels, in random order.
 
-    Returns the chapter's test_images and test_images_noisy, (n_images, 784), and test_labels,
+    Returns the book's test_images and test_images_noisy, (n_images, 784), and test_labels,
     (n_images,). Labels must be integers. If there are fewer than n_images different ones, fewer
     images are returned. rng is a numpy Generator.
     """

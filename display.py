@@ -1,5 +1,6 @@
 """Draws images and curves with matplotlib, and saves them as PNG."""
 
+import builtins
 import contextlib
 import math
 import os
@@ -10,19 +11,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import PillowWriter
 
+_keep_saved = False  # whether figures stay open for show() once they are saved
+
 
 def display_images(images, labels=None, path=None, title=None):
     """A figure of images, each under its label: a row for a few, a grid for many.
 
-    images: (n, 28, 28) or (n, 784) for at least one; colours span each image's own values.
-    The place of an image that is not finite stays empty.
-    labels: n titles for the images. title: one line above them all.
+    images: (n, 784), (n, 28, 28) or in colour (n, 28, 28, 3); for one alone also (784,) or
+    (28, 28). Colours span each image's own values. The place of one that is not finite stays empty.
+    labels: n titles for the images, or that of one alone. title: one line above them all.
 
-    Called with images and labels alone it shows the figure, as the chapter's helper does.
-    With a path it saves the figure there as PNG and leaves the showing to show().
-    Raises OSError if the file cannot be written; it is then as it was before.
+    Called with images and labels alone it shows the figure, as the book's helper does.
+    With a path it saves the figure there as PNG instead; in pictures_of_a_run() show() shows it
+    too. Raises ValueError if images have another shape, or there are none, and OSError if the file
+    cannot be written; it is then as it was before.
     """
     images = _as_squares(images)
+    if np.ndim(labels) == 0 and labels is not None:
+        labels = [labels]
     columns = len(images) if len(images) <= 10 else math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     side = 1.5 if rows == 1 else 0.9
@@ -33,7 +39,7 @@ def display_images(images, labels=None, path=None, title=None):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.axis("off")
         if np.isfinite(image).all():
-            axes.imshow(image)
+            axes.imshow(image, origin="upper")
         if labels is not None:
             axes.set_title(labels[i])
     _finish(figure, path, title)
@@ -42,8 +48,8 @@ def display_images(images, labels=None, path=None, title=None):
 def display_compared(rows, labels, path=None):
     """A figure of rows of images, one below the other, in one scale of colours from 0 to 1.
 
-    rows: images, (n, 784) or (n, 28, 28), by the name of the row. labels: n titles for the columns.
-    The place of an image that is not finite stays empty. Path and error as in display_images().
+    rows: images, by the name of the row. labels: n titles for the columns. The place of an image
+    that is not finite stays empty. Images, path and errors as in display_images().
     """
     figure = _new_figure(1.5 * len(labels) + 1.2, 1.5 * len(rows) + 0.3)
     for i, (name, images) in enumerate(rows.items()):
@@ -53,7 +59,7 @@ def display_compared(rows, labels, path=None):
             axes.set_yticks([])
             axes.set_frame_on(False)
             if np.isfinite(image).all():
-                axes.imshow(image, vmin=0, vmax=1)
+                axes.imshow(image, vmin=0, vmax=1, origin="upper")
             if i == 0:
                 axes.set_title(labels[j])
             if j == 0:
@@ -73,18 +79,17 @@ def prior_grid(k):
     return np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
 
 
-def display_manifold(decode, path=None, k=20):
+def display_manifold(images, path=None):
     """A figure of the images that lie in a latent space of two dimensions, k to a side.
 
-    decode: a function from z, (k * k, 2), to images, (k * k, 784). The z are those of prior_grid().
-    Path and error as in display_images().
+    images: (k * k, 784), decoded from prior_grid(k). Path and errors as in display_images().
     """
-    z = prior_grid(k)
+    k = round(math.sqrt(len(images)))
     figure = _new_figure(8, 8)
     axes = figure.add_subplot()
-    axes.imshow(_as_manifold(decode(z)), extent=(0, k, 0, k))
+    axes.imshow(_as_manifold(images), extent=(0, k, 0, k), origin="upper")
     shown = np.arange(0, k, 3)
-    names = [f"{tick:.2f}" for tick in z[shown, 0]]
+    names = [f"{tick:.2f}" for tick in prior_grid(k)[shown, 0]]
     axes.set_xticks(shown + 0.5)
     axes.set_xticklabels(names)
     axes.set_yticks(shown + 0.5)
@@ -112,7 +117,7 @@ def save_unfolding(frames, path, side=420):
             for title, images in frames:
                 axes.clear()
                 axes.axis("off")
-                axes.imshow(_as_manifold(images), cmap=colours, vmin=0, vmax=1)
+                axes.imshow(_as_manifold(images), cmap=colours, vmin=0, vmax=1, origin="upper")
                 axes.set_title(title, fontsize=10)
                 writer.grab_frame()
 
@@ -189,27 +194,43 @@ def show():
 
 
 @contextlib.contextmanager
-def closing_figures():
-    """Close at the end, whatever happened, the figures that were opened meanwhile, and no others.
+def pictures_of_a_run():
+    """Draw in matplotlib's own style, whatever the user's, and keep saved figures open for show().
 
+    Close at the end, whatever happened, the figures that were opened meanwhile, and no others.
     Where matplotlib is interactive they stay: windows for one who goes on typing; in a notebook,
     which closes its figures itself, at most what was drawn before an error.
     """
+    global _keep_saved
+    # The first figure loads the backend, which sets parameters that must outlive the style.
+    plt.close(_new_figure(1, 1))
     before = plt.get_fignums()
+    _keep_saved = True
     try:
-        yield
+        with plt.style.context("default"):
+            yield
     finally:
+        _keep_saved = False
         if not plt.isinteractive():
             for number in set(plt.get_fignums()).difference(before):
                 plt.close(number)
 
 
 def _as_squares(images):
-    """(n, h, h) from (n, h, h) or (n, h * h)."""
+    """The images as display_images() takes them, in rows and columns: (n, h, w) or (n, h, w, c)."""
     images = np.asarray(images)
-    if images.ndim == 2:
-        side = round(math.sqrt(images.shape[1]))
-        images = images.reshape(-1, side, side)
+    shape = images.shape
+    if images.ndim in (1, 2) and images.size:
+        side = round(math.sqrt(shape[-1]))
+        if side * side == shape[-1]:
+            images = images.reshape(-1, side, side)
+        elif shape[0] == shape[-1]:
+            images = images[np.newaxis]
+    if images.ndim < 3 or images.size == 0 or images.shape[3:] not in ((), (1,), (3,), (4,)):
+        raise ValueError(
+            "expected images of shape (n, 784), (n, 28, 28) or (n, 28, 28, 3), "
+            f"or one of (784,) or (28, 28), found {shape}"
+        )
     return images
 
 
@@ -224,6 +245,9 @@ def _as_manifold(images):
 
 def _new_figure(width, height):
     """A figure of width x height inches, in a window only where there can be one."""
+    # A program started with ! in a notebook inherits a backend that works only inside IPython.
+    if "inline" in plt.get_backend() and not hasattr(builtins, "__IPYTHON__"):
+        plt.switch_backend("agg")
     try:
         return plt.figure(figsize=(width, height))
     except ImportError:  # the backend that was asked for, or what its windows need, is not there
@@ -235,14 +259,18 @@ def _finish(figure, path, title=None):
     """Add the title, then save the figure at path, or show it where path is None."""
     if title is not None:
         figure.suptitle(title)
-    figure.tight_layout()
-    if path is None:
-        show()
-        if not plt.isinteractive():
+    if not figure.get_constrained_layout():  # as the user's style may have it
+        figure.tight_layout()
+    stays = plt.isinteractive() if path is None else _keep_saved
+    try:
+        if path is None:
+            show()
+        else:
+            figure.canvas.manager.set_window_title(Path(path).stem)
+            _write_atomically(lambda part: figure.savefig(part, format="png"), path)
+    finally:
+        if not stays:
             plt.close(figure)
-    else:
-        figure.canvas.manager.set_window_title(Path(path).stem)
-        _write_atomically(lambda part: figure.savefig(part, format="png"), path)
 
 
 def _write_atomically(save, path, ending=""):

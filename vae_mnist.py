@@ -1,6 +1,6 @@
-"""A variational autoencoder that learns to redraw handwritten digits, and to draw new ones.
+"""A variational autoencoder that reproduces handwritten digits and generates new ones.
 
-It follows the chapter section "Variational autoencoder in TensorFlow" step by step, for TensorFlow
+It follows the book's section "Variational autoencoder in TensorFlow" step by step, for TensorFlow
 1.15 to 2.21. This is the network, with the size of each layer in brackets and the names of the
 parameters between two layers:
 
@@ -22,7 +22,7 @@ parameters between two layers:
 
 The encoder turns an image x into a normal distribution q(z|x) over some hidden numbers z, the
 latent variables. The decoder turns a sample of z into an image that should look like y, the target;
-in the chapter that is x itself. The loss asks that y be predicted well and that q(z|x) stay near a
+in the book that is x itself. The loss asks that y be predicted well and that q(z|x) stay near a
 fixed distribution p(z), the prior, so that decoding a z drawn from the prior gives a new image.
 
 As always in TensorFlow 1, the functions that build these parts compute no numbers: they describe a
@@ -33,33 +33,29 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 """
 
 import os
-import sys
 from functools import partial
 
-# Both are read while the packages are imported: TensorFlow's log level, and matplotlib's backend. A
-# program started with ! in a notebook inherits a backend that works only inside IPython.
+# Read while TensorFlow is imported: it hides the remarks of its C++ code, and its error messages,
+# which Python raises as exceptions anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
-    os.environ.pop("MPLBACKEND")
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from data import draw_test_images, read_data_sets
+from data import pick_test_images, read_data_sets
 from display import display_images
 from extras.progress import progress
 
-# Not in the chapter:
-from data import MNIST_DATA, DataError, add_mixed_noise, add_noise
-from display import closing_figures, display_compared, display_kl, display_latent, display_losses
-from display import display_manifold, prior_grid, save_unfolding, show
+# Not in the book:
+from data import MNIST_DATA, add_mixed_noise, add_noise
+from display import display_compared, display_losses, pictures_of_a_run, show
 from extras.checkpoints import Checkpoints, next_epoch
 from extras.compiled import compile_steps
-from extras.errors import check_writable, errors_in_one_line
-from extras.evaluation import check_finite, decode, decode_between, evaluate
-from extras.evaluation import kl_by_dimension, print_test
+from extras.errors import RunError, check_writable, errors_in_one_line
+from extras.evaluation import check_finite, evaluate, print_test
 from extras.event_log import EventLog
-from extras.flags import parse_flags, shared_flags
+from extras.flags import parse_flags
+from extras.pictures import Unfolding, draw_between, draw_latent_space, draw_samples
 
 # Step 1: the hyperparameters. n_batches follows from the data, in train().
 learning_rate = 0.001
@@ -68,7 +64,7 @@ batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
 # Step 2, params, is in VAE, where the parts are joined.
-# Step 3: the encoder's hidden layers, n_layers = 2 of them; the decoder has them in reverse.
+# Step 3: the encoder's hidden layers, n_layers of them; the decoder has them in reverse.
 n_neurons = [512, 256]
 # Step 4: the dimensions of the latent variables.
 n_neurons_z = 128
@@ -76,37 +72,37 @@ n_neurons_z = 128
 activation = tf.nn.tanh
 
 
-# Step 6: the placeholders.
 def placeholders(n_inputs, n_outputs):
     """x, (batch, n_inputs), which the encoder sees, and y, (batch, n_outputs), its target.
 
-    Both hold pixel values, 0..1. In the chapter they get the same images. With two placeholders x
+    Both hold pixel values, 0..1. In the book they get the same images. With two placeholders x
     can also be a noisy y, whose values may leave 0..1.
     """
+    # Step 6: the placeholders.
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
     y = tf.placeholder(dtype=tf.float32, name="y", shape=[None, n_outputs])
     return x, y
 
 
-def weights(n_in, n_out, params, name):
-    """A weight matrix, (n_in, n_out), and a bias, (n_out,), new in params and in the graph.
+def add_params(params, name, n_in, n_out):
+    """Add a weight matrix, (n_in, n_out), and a bias, (n_out,), to params and to the graph.
 
     Their names are "w_" + name and "b_" + name in both: unlike tf.Variable, tf.get_variable
     ignores name scopes.
     """
-    w, b = "w_" + name, "b_" + name
-    params[w] = tf.get_variable(w, [n_in, n_out], initializer=tf.glorot_uniform_initializer())
-    params[b] = tf.get_variable(b, [n_out], initializer=tf.zeros_initializer())
-    return params[w], params[b]
+    w_name, b_name = f"w_{name}", f"b_{name}"
+    glorot, zeros = tf.glorot_uniform_initializer(), tf.zeros_initializer()
+    params[w_name] = tf.get_variable(name=w_name, shape=[n_in, n_out], initializer=glorot)
+    params[b_name] = tf.get_variable(name=b_name, shape=[n_out], initializer=zeros)
 
 
 def dense(layer, n_units, params, name):
-    """A layer without its activation: layer, (batch, n), times weights plus bias.
+    """A layer without its activation, (batch, n_units): layer, (batch, n), times weights plus bias.
 
-    Returns (batch, n_units).
+    The weights and the bias are new; name is the end of their names.
     """
-    w, b = weights(int(layer.shape[1]), n_units, params, name)
-    return tf.matmul(layer, w) + b
+    add_params(params, name, int(layer.shape[1]), n_units)
+    return tf.matmul(layer, params[f"w_{name}"]) + params[f"b_{name}"]
 
 
 def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
@@ -115,37 +111,38 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
     either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: a bound on
-    z_log_var for long trainings; the chapter has none.
+    z_log_var for long trainings; the book has none.
     """
     # Step 7: the input layer.
     layer = x
     # Step 8: the hidden layers.
-    for i in range(len(n_neurons)):
+    n_layers = len(n_neurons)
+    for i in range(0, n_layers):
         layer = activation(dense(layer, n_neurons[i], params, f"e_{i:04d}"))
     # Step 9: the mean and the variance of the latent variables.
     z_mean = dense(layer, n_neurons_z, params, "e_z_mean")
     z_log_var = dense(layer, n_neurons_z, params, "e_z_log_var")
     if max_log_var is not None:
-        # exp(z_log_var) overflows easily: a single outlier among the images is enough.
+        # One odd image can make exp(z_log_var), and with it the mean of the losses, huge.
         z_log_var = tf.minimum(z_log_var, max_log_var)
     return z_mean, z_log_var
 
 
-# Step 10: epsilon.
 def draw_epsilon(z_log_var):
     """Standard normal noise, in the shape of z_log_var: new numbers in each run of a session."""
+    # Step 10: epsilon.
     return tf.random_normal(tf.shape(z_log_var), name="epsilon")
 
 
-# Step 11: the posterior, as the chapter calls it. That is q(z|x); z is a sample of it.
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    A sampler that hands over only the number it has drawn tells nothing of how that number would
-    change with mean and variance. Here all the chance is in epsilon, so z is an ordinary function
-    of z_mean and z_log_var, and gradients reach the encoder. exp(z_log_var * 0.5) is the standard
-    deviation. Kingma and Welling 2014, section 2.4.
+    A number drawn at random from q(z|x) does not tell how it would change with mean and variance.
+    Here all the randomness is in epsilon, so z is an ordinary function of z_mean and z_log_var, and
+    gradients reach the encoder. exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling
+    2014, section 2.4.
     """
+    # Step 11: the posterior, as the book calls it. That is q(z|x); z is a sample of it.
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
 
 
@@ -156,17 +153,17 @@ def decoder(z, params, n_neurons, n_outputs, activation):
     """
     # Step 12: the hidden layers.
     layer = z
-    for i in reversed(range(len(n_neurons))):
+    n_layers = len(n_neurons)
+    for i in range(n_layers - 1, -1, -1):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
-    # Step 13: the output layer. "d_z_mean" is the chapter's name; it is the mean of y, not of z.
+    # Step 13: the output layer. "d_z_mean" is the book's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The chapter also makes w_d_z_log_var and b_d_z_log_var, but never uses them: the variance of a
+    # The book also makes w_d_z_log_var and b_d_z_log_var, but never uses them: the variance of a
     # pixel that is white or black (a Bernoulli distribution) follows from its mean.
-    weights(n_neurons[0], n_outputs, params, "d_z_log_var")
+    add_params(params, "d_z_log_var", n_neurons[0], n_outputs)
     return model
 
 
-# Step 14: the losses.
 def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
@@ -175,8 +172,9 @@ def reconstruction_loss(y, model):
     where model equals y, some loss remains, log 2 at 0.5. Kingma and Welling 2014, appendix C.1,
     equation 11.
     """
+    # Step 14: rec_loss.
     log_white = tf.log(1e-10 + model)
-    # In float32 the chapter's 1e-10 + 1 - model is 0 where model is 1, and TensorFlow folds
+    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1, and TensorFlow folds
     # 1e-10 + (1 - model) back into it before it runs the graph. A maximum survives.
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
@@ -189,27 +187,27 @@ def regularization_loss(z_mean, z_log_var):
     where they are equal. For two normal distributions there is a formula, so no sample is needed.
     Kingma and Welling 2014, appendix B.
     """
+    # Step 14: reg_loss.
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
 
 
-# Step 15: the optimizer.
-def minimize(loss, learning_rate, decay_steps=None):
-    """The operation that takes one step of Adam down the gradient of loss.
-
-    With decay_steps, the learning rate falls to 0 over that many steps, along a cosine curve.
-    """
+def minimize(loss, learning_rate):
+    """The operation that takes one step of Adam to lower loss, and counts it as a global step."""
+    # Step 15: the optimizer.
     step = tf.train.get_or_create_global_step()
-    if decay_steps is not None:
-        learning_rate = tf.train.cosine_decay(learning_rate, step, decay_steps)
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
 
 class VAE:
     """The whole variational autoencoder, added to the default graph: steps 6 to 15, joined.
 
-    Its parts have the chapter's names. A session can be fed any of them but params and optimizer,
+    Its parts have the book's names. A session can be fed any of them but params and optimizer,
     and computes only what is still needed. To reconstruct images, feed x; to get the same
     reconstruction again, feed epsilon too; to make new images, feed only z.
+
+    learning_rate: Adam's, a number or a scalar tensor. n_inputs, n_outputs: the pixels of x and of
+    y. n_neurons: a list of the sizes of the encoder's hidden layers. n_neurons_z: the dimensions of
+    z. activation: a function of a tensor, after each hidden layer. max_log_var: as in encoder().
     """
 
     def __init__(
@@ -220,7 +218,6 @@ class VAE:
         n_neurons=n_neurons,
         n_neurons_z=n_neurons_z,
         activation=activation,
-        decay_steps=None,
         max_log_var=None,
     ):
         # Step 2: every weight and bias by its name.
@@ -238,23 +235,26 @@ class VAE:
         with tf.name_scope("losses"):
             self.rec_loss = reconstruction_loss(self.y, self.model)
             self.reg_loss = regularization_loss(self.z_mean, self.z_log_var)
-            # Step 14, the sum: minus the evidence lower bound, a lower bound of log p(y), Kingma
+            # Step 14: the sum, minus the evidence lower bound, a lower bound of log p(y), Kingma
             # and Welling 2014, equation 3, estimated from one sample of z for each image, equation
             # 10. A grey pixel counts as a probability of white.
             self.loss = tf.reduce_mean(self.rec_loss + self.reg_loss)
         with tf.name_scope("optimizer"):
-            self.optimizer = minimize(self.loss, learning_rate, decay_steps)
+            self.optimizer = minimize(self.loss, learning_rate)
 
 
-# Step 16, first half: the training.
 def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=None):
-    """Train in the session tfs. A generator: each value asked of it trains an epoch.
+    """Train in the session tfs. A generator: each next() trains an epoch and yields its mean loss.
 
-    The value is the average loss of that epoch, so others may use the session between two epochs.
-    mnist: as read_data_sets() gives it. epochs: their numbers. noise: makes x from y; without it,
-    x is y as in the chapter. Where it adds noise, the model learns to remove it.
+    Between two epochs others may use the session. mnist: as read_data_sets() gives it. epochs:
+    their numbers. noise: makes x from y; without it, x is y as in the book. Where it adds noise,
+    the model learns to remove it. Raises ValueError if there are fewer images than batch_size.
     """
+    # Step 1, continued: the number of batches in an epoch.
     n_batches = mnist.train.num_examples // batch_size
+    if n_batches == 0:
+        raise ValueError(f"batch_size {batch_size}: there are {mnist.train.num_examples} images")
+    # Step 16: the training.
     for epoch in epochs:
         epoch_loss = 0.0
         for batch in progress(n_batches, f"epoch {epoch:04d}"):
@@ -269,124 +269,99 @@ def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=
         yield average_loss
 
 
-# Step 16, second half: the reconstructions.
 def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_dir):
-    """Have the trained model redraw clean and noisy test images; pictures go into figures_dir.
+    """Reconstruct clean and noisy test images with the trained model; draw all into figures_dir.
 
-    Returns what it makes of the clean and of the noisy images, (n, n_outputs) each. As z is a
-    sample, it makes something slightly different each time.
+    Returns the four sets of images by their names, (n, n_outputs) each. As z is a sample, no two
+    reconstructions of an image are quite the same.
     """
+    # Step 16: the reconstructions.
     Y_test_pred1 = tfs.run(vae.model, feed_dict={vae.x: test_images})
     Y_test_pred2 = tfs.run(vae.model, feed_dict={vae.x: test_images_noisy})
-    display_images(test_images, test_labels, f"{figures_dir}/test_images.png")
-    display_images(Y_test_pred1, test_labels, f"{figures_dir}/Y_test_pred1.png")
-    display_images(test_images_noisy, test_labels, f"{figures_dir}/test_images_noisy.png")
-    display_images(Y_test_pred2, test_labels, f"{figures_dir}/Y_test_pred2.png")
-    return Y_test_pred1, Y_test_pred2
+    rows = {
+        "test_images": test_images,
+        "Y_test_pred1": Y_test_pred1,
+        "test_images_noisy": test_images_noisy,
+        "Y_test_pred2": Y_test_pred2,
+    }
+    for name, images in rows.items():
+        display_images(images, test_labels, f"{figures_dir}/{name}.png")
+    return rows
 
 
-# The chapter ends here. What follows goes beyond it: how good the model is on images that were not
-# used for training, more pictures, checkpoints, a log, compiled training.
+# The listing ends here. What follows goes beyond it: how good the model is on images that were not
+# used for training, more pictures, checkpoints, a log, compiled training. Calls for what was not
+# asked for do nothing: without its folder there are no checkpoints and no log.
 
 
 def run(args):
     """Run the program, from the data to the pictures, as the flags say."""
-    first_epoch = next_epoch(args.checkpoint_dir)
-    # A resumed run must not draw the random numbers of its first epochs again, but for its test.
-    seed = args.seed + first_epoch
-    noise_rng = np.random.default_rng([args.seed, first_epoch])
+    first_epoch = next_epoch(args.checkpoint_dir)  # 0, unless an earlier run is gone on from:
+    seed = args.seed + first_epoch  # that draws other random numbers, but for the test
     test_rng = np.random.default_rng(args.seed)
 
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
-    n_images = mnist.train.num_examples
-    n_batches = n_images // args.batch_size
+    n_images, n_batches = mnist.train.num_examples, mnist.train.num_examples // args.batch_size
     if n_batches == 0:
-        raise DataError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
-    check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
-    test_images, test_images_noisy, test_labels = draw_test_images(mnist.test, 4, test_rng)
-    noise = None
+        raise RunError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
+    test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
+
+    noise, noise_rng = None, np.random.default_rng([1, args.seed, first_epoch])
+    validation_x = mnist.validation.images
     if args.denoise:
         noise = partial(add_noise, rng=noise_rng)
-    elif args.mixed_noise:
+        validation_x = add_noise(validation_x, np.random.default_rng([2, args.seed]))
+    elif args.mixed_noise:  # a help in training, not the task: validation stays clean
+        noise = partial(add_mixed_noise, rng=noise_rng)
 
-        def noise(images):  # drawn batch by batch, so that it is the same with --xla
-            batches = np.split(images, len(images) // args.batch_size)
-            return np.concatenate([add_mixed_noise(batch, noise_rng) for batch in batches])
-
-    # --xla needs resource variables. They are TensorFlow 2's default, but can be switched off.
-    with tf.Graph().as_default(), tf.variable_scope("", use_resource=args.xla or None):
+    with tf.Graph().as_default():
         tf.set_random_seed(seed)
-        vae = VAE(
-            learning_rate=args.learning_rate,
-            n_neurons=args.n_neurons,
-            n_neurons_z=args.n_neurons_z,
-            activation=getattr(tf.nn, args.activation, activation),
-            decay_steps=n_batches * args.n_epochs if args.cosine_decay else None,
-            max_log_var=args.max_log_var,
-        )
-        trained, k = vae, 1
-        if args.xla:  # the same model, but one run of its optimizer takes k training steps
-            trained, k = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
-        if args.checkpoint_dir:
-            checkpoints = Checkpoints(args.checkpoint_dir, shared_flags(args), mnist.train)
+        rate = args.learning_rate
+        if args.cosine_decay:
+            step = tf.train.get_or_create_global_step()
+            rate = tf.train.cosine_decay(rate, step, n_batches * args.n_epochs)
+        size = {"n_neurons": args.n_neurons, "n_neurons_z": args.n_neurons_z}
+        vae = VAE(rate, activation=args.activation, max_log_var=args.max_log_var, **size)
+        trainer, steps_per_run = vae, 1
+        if args.xla:  # the same model, but one run of its optimizer takes several steps
+            trainer, steps_per_run = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
+        checkpoints = Checkpoints(args, first_epoch, mnist.train)
 
         with tf.Session() as tfs:
             tf.global_variables_initializer().run()
-            losses = checkpoints.restore(tfs) if args.checkpoint_dir else []
-            if args.log_dir:
-                log = EventLog(args.log_dir, tfs, vae, test_images)
-            grid = prior_grid(15)
-            frames = []
-            if args.n_neurons_z == 2:  # such a latent space can be drawn as it unfolds
-                frames.append((f"before epoch {first_epoch:04d}", decode(tfs, vae, grid)))
+            losses = checkpoints.restore(tfs)
+            # Folders are made once nothing else can be refused.
+            check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
+            log = EventLog(args.log_dir, tfs, vae, test_images)
+            unfolding = Unfolding(tfs, vae, f"before epoch {first_epoch:04d}")
 
-            epochs = range(first_epoch, args.n_epochs)
-            averages = train(tfs, trained, mnist, epochs, k * args.batch_size, noise)
+            epochs = range(len(losses), args.n_epochs)
+            averages = train(tfs, trainer, mnist, epochs, steps_per_run * args.batch_size, noise)
             for epoch, average_loss in zip(epochs, averages):
                 check_finite(average_loss, f"epoch {epoch}")
-                # The noise of --mixed-noise is a help in training, not the task.
-                validation_noise = noise if args.denoise else None
-                validation = evaluate(tfs, vae, mnist.validation.images, validation_noise)
+                validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
                 losses.append((average_loss, validation.loss))
-                if args.checkpoint_dir:
-                    checkpoints.save(tfs, losses)
-                if args.log_dir:
-                    log.write(tfs, epoch, average_loss, validation)
-                if args.n_neurons_z == 2:
-                    frames.append((f"after epoch {epoch:04d}", decode(tfs, vae, grid)))
+                checkpoints.save(tfs, losses)
+                log.write(tfs, epoch, average_loss, validation)
+                unfolding.watch(tfs, f"after epoch {epoch:04d}")
 
-            clean = evaluate(tfs, vae, mnist.test.images)
-            noisy = evaluate(tfs, vae, mnist.test.images, partial(add_noise, rng=test_rng))
-            learned = noisy if args.denoise else clean
-            print_test(learned, clean.mse, noisy.mse)
+            images = mnist.test.images
+            clean = evaluate(tfs, vae, images, images)
+            noisy = evaluate(tfs, vae, add_noise(images, test_rng), images)
+            test = noisy if args.denoise else clean  # the task that was trained
+            print_test(test, clean.mse, noisy.mse)
 
             folder = args.figures_dir
-            Y_test_pred1, Y_test_pred2 = reconstruct(
-                tfs, vae, test_images, test_images_noisy, test_labels, folder
-            )
-            rows = {
-                "test_images": test_images,
-                "Y_test_pred1": Y_test_pred1,
-                "test_images_noisy": test_images_noisy,
-                "Y_test_pred2": Y_test_pred2,
-            }
+            rows = reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, folder)
             display_compared(rows, test_labels, f"{folder}/compared.png")
-            samples = decode(tfs, vae, test_rng.standard_normal((100, args.n_neurons_z)))
-            display_images(samples, None, f"{folder}/samples.png", "Decoded from z ~ N(0, I)")
-            between, places = decode_between(tfs, vae, test_images)
-            title = "Decoded from z on the line between two test images"
-            display_images(between, places, f"{folder}/between.png", title)
-            display_kl(kl_by_dimension(tfs, vae, mnist.test.images), f"{folder}/kl.png")
+            draw_samples(tfs, vae, test_rng, folder)
+            draw_between(tfs, vae, test_images, folder)
+            draw_latent_space(tfs, vae, mnist.test, folder)
             display_losses(losses, f"{folder}/loss.png")
-            if args.n_neurons_z == 2:
-                z_mean = tfs.run(vae.z_mean, feed_dict={vae.x: mnist.test.images})
-                display_latent(z_mean, mnist.test.labels, f"{folder}/latent.png")
-                display_manifold(partial(decode, tfs, vae), f"{folder}/manifold.png")
-                if epochs:  # a run that was finished before has nothing new to show
-                    save_unfolding(frames, f"{folder}/manifold.gif")
+            unfolding.save(f"{folder}/manifold.gif")
     print(f"pictures in {folder}", flush=True)
-    check_finite(learned.loss + clean.mse + noisy.mse, "the test")
+    check_finite(test.loss + clean.mse + noisy.mse, "the test")
     show()
 
 
@@ -402,11 +377,11 @@ def main(argv=None):
         batch_size=batch_size,
         n_neurons=n_neurons,
         n_neurons_z=n_neurons_z,
-        activation=activation.__name__,
+        activation=activation,
         data_dir=MNIST_DATA,
     )
     tf.logging.set_verbosity(tf.logging.ERROR)
-    with closing_figures():
+    with pictures_of_a_run():
         run(args)
 
 

@@ -1,4 +1,4 @@
-"""Seconds an epoch of the chapter's network takes here and elsewhere, measured side by side.
+"""Seconds an epoch of the book's network takes here and elsewhere, measured side by side.
 
     .venv/bin/pip install -r benchmarks/requirements.txt    # JAX and PyTorch, if wanted
     .venv/bin/python benchmarks/epoch_time.py [rounds [contestant ...]]
@@ -50,13 +50,16 @@ def program(xla=False, bare=False):
     tf, mnist = vae_mnist.tf, read_data_sets()
     tfs = tf.InteractiveSession(graph=tf.Graph())
     vae = vae_mnist.VAE()
-    trained, k = compile_steps(vae, vae_mnist.draw_epsilon, BATCH, N_BATCHES) if xla else (vae, 1)
+    trainer, steps_per_run = vae, 1
+    if xla:
+        trainer, steps_per_run = compile_steps(vae, vae_mnist.draw_epsilon, BATCH, N_BATCHES)
     tf.global_variables_initializer().run()
-    epochs = vae_mnist.train(tfs, trained, mnist, range(1 + EPOCHS), k * BATCH)
+    epochs = vae_mnist.train(tfs, trainer, mnist, range(1 + EPOCHS), steps_per_run * BATCH)
+    images = mnist.validation.images
 
     def epoch():
         next(epochs)
-        evaluate(tfs, vae, mnist.validation.images)
+        evaluate(tfs, vae, images, images)
 
     def bare_epoch():
         for rows in np.random.permutation(mnist.train.num_examples).reshape(-1, BATCH):

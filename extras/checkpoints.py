@@ -8,6 +8,7 @@ import zlib
 import tensorflow.compat.v1 as tf
 
 from extras.errors import RunError
+from extras.flags import shared_flags
 
 
 def saved_epochs(folder):
@@ -36,14 +37,21 @@ class Checkpoints:
     """The state of a run after each of its newest two epochs, in files vae-<epoch>.*
 
     Besides all variables it holds a record: the losses so far, and what a later run must share to
-    go on: flags, by their names, and the data set. Make it after the graph.
+    go on: flags, by their names, and the data set. Make it after the graph. Without a folder it
+    does nothing.
     """
 
-    def __init__(self, folder, flags, data_set):
-        self._folder = folder
+    def __init__(self, args, first_epoch, data_set):
+        self._folder = args.checkpoint_dir
+        if self._folder is None:
+            return
+        self._first_epoch = first_epoch
         first = data_set.images[:20].tobytes() + data_set.labels[:20].tobytes()
         # These tell one data set from another, in whatever folder it is.
-        self._flags = dict(flags, n_images=data_set.num_examples, first_images=zlib.crc32(first))
+        data = {"n_images": data_set.num_examples, "first_images": zlib.crc32(first)}
+        # As JSON has them: numbers and lists, whether they were NumPy's or tuples.
+        flags = json.dumps({**shared_flags(args), **data}, default=lambda value: value.tolist())
+        self._flags = json.loads(flags)
         self._record = tf.get_variable("record", initializer="", trainable=False)
         # Relative paths, so that the folder can be moved.
         self._saver = tf.train.Saver(max_to_keep=2, save_relative_paths=True)
@@ -52,11 +60,14 @@ class Checkpoints:
         """Set all variables from the newest checkpoint, if there is one.
 
         Returns the losses on record, a pair for each epoch; [] without a checkpoint. Raises
-        RunError, and changes nothing in the folder, if it is damaged or was made with other flags.
+        RunError, and changes nothing in the folder, if it is damaged, was made with other flags, or
+        has come since first_epoch was found.
         """
-        paths = [f"{self._folder}/vae-{epoch}" for epoch in saved_epochs(self._folder)]
+        self._known = set(saved_epochs(self._folder))
+        paths = [f"{self._folder}/vae-{epoch}" for epoch in sorted(self._known)]
         if not paths:
             return []
+        self._refuse({epoch for epoch in self._known if epoch >= self._first_epoch})
         try:
             there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
             # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
@@ -75,6 +86,21 @@ class Checkpoints:
         return losses
 
     def save(self, tfs, losses):
-        """Add a checkpoint of the epoch that losses ends with."""
+        """Add a checkpoint of the epoch that losses ends with.
+
+        Raises RunError, and changes nothing in the folder, if another run has saved there.
+        """
+        if self._folder is None:
+            return
+        self._refuse(set(saved_epochs(self._folder)) - self._known)
+        epoch = len(losses) - 1
         self._record.load(json.dumps([self._flags, losses]), tfs)
-        self._saver.save(tfs, f"{self._folder}/vae", len(losses) - 1, write_meta_graph=False)
+        self._saver.save(tfs, f"{self._folder}/vae", epoch, write_meta_graph=False)
+        self._known.add(epoch)
+
+    def _refuse(self, others):
+        if others:
+            raise RunError(
+                f"{self._folder}/vae-{max(others)}: saved by another run meanwhile: one at a time, "
+                "or choose another --checkpoint-dir"
+            )

@@ -14,22 +14,20 @@ import tensorflow.compat.v1 as tf
 
 from extras.errors import RunError
 
-# The most steps, and the most images, in one: more gain nothing, and Ctrl-C waits for its end.
-MAX_STEPS = 55
-MAX_IMAGES = 5500
-
 
 def compile_steps(vae, draw_epsilon, batch_size, n_batches):
     """vae with another x, y, optimizer and loss, and k, the number of training steps in one of its.
 
     One run of that optimizer takes k steps, on the k * batch_size rows that it is fed, and loss is
     the mean of their losses. n_batches: the steps of an epoch. draw_epsilon: as in the graph, a
-    function from a tensor to noise in its shape. Raises RunError if this TensorFlow
-    cannot compile a function.
+    function from a tensor to noise in its shape. Raises RunError if TensorFlow cannot compile these
+    steps as one function.
     """
     if "jit_compile" not in inspect.signature(tf.function).parameters:
         raise RunError(f"--xla: needs TensorFlow 2.5 or newer, this is {tf.__version__}")
-    k = steps_in_one(batch_size, n_batches)
+    # As many as divide an epoch, up to 5,500 images: more gain nothing, and Ctrl-C waits for them.
+    most = min(55, max(1, 5500 // batch_size))
+    k = max(k for k in range(1, most + 1) if n_batches % k == 0)
     compiled = copy.copy(vae)
     compiled.x = tf.placeholder(tf.float32, [k * batch_size, vae.x.shape[1]])
     compiled.y = tf.placeholder(tf.float32, [k * batch_size, vae.y.shape[1]])
@@ -50,13 +48,12 @@ def compile_steps(vae, draw_epsilon, batch_size, n_batches):
     compiled_mean_loss = tf.function(mean_loss, autograph=False, jit_compile=True)
     compiled.loss = compiled_mean_loss(compiled.x, compiled.y, epsilon)
     compiled.optimizer = compiled.loss.op
+    if "PartitionedCall" not in compiled.optimizer.type or not tf.resource_variables_enabled():
+        raise RunError(
+            "--xla: cannot compile the steps as one function: leave it out, or what switches that "
+            "off, tf.disable_v2_behavior() or tf.config.run_functions_eagerly(True)"
+        )
     return compiled, k
-
-
-def steps_in_one(batch_size, n_batches):
-    """The largest number of steps in one, of those that divide the n_batches of an epoch."""
-    most = min(MAX_STEPS, max(1, MAX_IMAGES // batch_size))
-    return max(k for k in range(1, most + 1) if n_batches % k == 0)
 
 
 def clone_step(vae, batch):
@@ -66,7 +63,8 @@ def clone_step(vae, batch):
     same. Returns the copy of vae.loss, as it is before the step.
     """
     function = tf.get_default_graph()
-    replaced = {old.name: new for old, new in batch.items()}
+    inside = {old.name: new for old, new in batch.items()}
+    replaced = {}  # what of that, and which variables, the step really uses
     nodes, found, todo = tf.GraphDef(), set(), [vae.optimizer, vae.loss.op]
     while todo:
         op = todo.pop()
@@ -78,9 +76,11 @@ def clone_step(vae, batch):
         node.attr.pop("_class", None)  # names an operation to be beside, which may be left out
         todo += op.control_inputs
         for tensor in op.inputs:
-            if tensor.dtype == tf.resource:
+            if tensor.name in inside:
+                replaced[tensor.name] = inside[tensor.name]
+            elif tensor.dtype == tf.resource:
                 replaced[tensor.name] = function.capture(tensor)
-            elif tensor.name not in replaced:
+            else:
                 todo.append(tensor.op)
     step, loss = tf.import_graph_def(nodes, replaced, [vae.optimizer.name, vae.loss.name], name="")
     with tf.control_dependencies([step]):

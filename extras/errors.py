@@ -53,16 +53,21 @@ def errors_in_one_line():
     except KeyboardInterrupt:
         _exit(130, "interrupted: a run with --checkpoint-dir goes on after its last epoch")
     except OSError as error:
-        if error.filename is None:
+        where = error.filename
+        try:
+            print(end="", flush=True)
+        except OSError:
             # stdout is full or closed. What is left for it would fail again as Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            sys.exit(141)
-        _exit(1, f"error: {error.filename or 'standard output'}: {error.strerror}")
+            where = where or "standard output"
+            if isinstance(error, BrokenPipeError):
+                sys.exit(141)
+        _exit(1, f"error: {where or type(error).__name__}: {error.strerror or error}")
 
 
 def _exit(status, message):
     """End with message on stderr, its control characters escaped so that it is one line."""
     line = "".join(c if c >= " " else repr(c)[1:-1] for c in message)
-    print(f"vae_mnist.py: {line}", file=sys.stderr)
+    if sys.stderr is not None:  # print() would take stdout for it
+        print(f"vae_mnist.py: {line}", file=sys.stderr)
     sys.exit(status)

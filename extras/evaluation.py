@@ -17,16 +17,23 @@ class Metrics(NamedTuple):
         return self.rec_loss + self.reg_loss
 
 
-def evaluate(tfs, vae, images, noise=None):
-    """The Metrics of vae on images, (n, n_outputs), which are y; x is noise(images) or the same."""
+def evaluate(tfs, vae, x, y):
+    """The Metrics of vae on images y, (n, n_outputs), which the encoder sees as x, (n, n_inputs).
+
+    epsilon is fed, the same standard normal numbers in every call: so two looks can be compared,
+    and none takes a random number from the training.
+    """
+    rng = np.random.default_rng(0)
     sums = np.zeros(3)
-    for i in range(0, len(images), 1000):  # in parts, to save memory
-        Y = images[i : i + 1000]
-        feed_dict = {vae.x: Y if noise is None else noise(Y), vae.y: Y}
-        fetches = [vae.rec_loss, vae.reg_loss, vae.model]
-        rec_loss, reg_loss, model = tfs.run(fetches, feed_dict=feed_dict)
+    for i in range(0, len(y), 1000):  # in parts, to save memory
+        X, Y = x[i : i + 1000], y[i : i + 1000]
+        epsilon = rng.standard_normal((len(Y), int(vae.z.shape[1])), dtype=np.float32)
+        feed_dict = {vae.x: X, vae.y: Y, vae.epsilon: epsilon}
+        found = tfs.run([vae.rec_loss, vae.reg_loss, vae.model], feed_dict=feed_dict)
+        # Summed in float64: float32 would lose decimals.
+        rec_loss, reg_loss, model = (part.astype(np.float64) for part in found)
         sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
-    return Metrics(*sums / len(images))
+    return Metrics(*sums / len(y))
 
 
 def check_finite(loss, where):
@@ -37,34 +44,21 @@ def check_finite(loss, where):
         )
 
 
-def print_test(learned, clean_mse, noisy_mse):
-    """Print the test's two lines: the Metrics of what was learned, and both squared errors."""
-    loss, rec, reg = learned.loss, learned.rec_loss, learned.reg_loss
+def print_test(test, clean_mse, noisy_mse):
+    """Print the test's two lines: the Metrics of the trained task, and both squared errors."""
+    loss, rec, reg = test.loss, test.rec_loss, test.reg_loss
     print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
     print(f"test mse  = {clean_mse:0.6f} clean   {noisy_mse:0.6f} noisy", flush=True)
 
 
-def kl_by_dimension(tfs, vae, images):
-    """The part of each latent dimension in reg_loss, mean over images: nats, (n_neurons_z,)."""
-    z_mean, z_log_var = tfs.run([vae.z_mean, vae.z_log_var], feed_dict={vae.x: images})
+def kl_by_dimension(z_mean, z_log_var):
+    """The part of each latent dimension in reg_loss, mean over images: nats, (n_neurons_z,).
+
+    z_mean, z_log_var: (n, n_neurons_z), of n images.
+    """
     return 0.5 * (np.square(z_mean) + np.exp(z_log_var) - z_log_var - 1).mean(axis=0)
 
 
 def decode(tfs, vae, z):
-    """The images, (n, n_outputs), that latent variables z, (n, n_neurons_z), stand for.
-
-    Only z is fed, so this uses up none of the training's random numbers.
-    """
+    """The images, (n, n_outputs), that latent variables z, (n, n_neurons_z), stand for."""
     return tfs.run(vae.model, feed_dict={vae.z: z})
-
-
-def decode_between(tfs, vae, images):
-    """Nine images, (9, n_outputs), from evenly spaced z on the line between those of two images.
-
-    images: the first and the last of them count. Returns the images with the places of their z on
-    the line, as text from "0.00" to "1.00".
-    """
-    z_mean = tfs.run(vae.z_mean, feed_dict={vae.x: images})
-    places = np.linspace(0, 1, 9)
-    z = z_mean[0] + places[:, None] * (z_mean[-1] - z_mean[0])
-    return decode(tfs, vae, z), [f"{place:0.2f}" for place in places]

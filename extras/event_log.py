@@ -7,10 +7,14 @@ import tensorflow.compat.v1 as tf
 class EventLog:
     """The graph, and after each epoch its losses and what the model makes of some images.
 
-    images: (n, 784). Raises OSError or tf.errors.OpError if the folder cannot be written to.
+    images: (n, 784). Without a folder nothing is written. Raises OSError or tf.errors.OpError if
+    the folder cannot be written to.
     """
 
     def __init__(self, folder, tfs, vae, images):
+        self._folder = folder
+        if folder is None:
+            return
         shown = tf.reshape(vae.model, [-1, 28, 28, 1])
         self._view = tf.summary.image("reconstructions", shown, max_outputs=len(images))
         # With epsilon fed, a look at the images does not use up the training's random numbers.
@@ -21,6 +25,8 @@ class EventLog:
 
     def write(self, tfs, epoch, average_loss, validation):
         """Add an epoch: its average training loss, and the Metrics of the validation images."""
+        if self._folder is None:
+            return
         losses = {
             "training/loss": average_loss,
             "validation/loss": validation.loss,

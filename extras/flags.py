@@ -2,6 +2,8 @@
 
 import argparse
 
+import tensorflow.compat.v1 as tf
+
 ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 
@@ -27,29 +29,36 @@ def folder_name(text):
     return text
 
 
+def name_of(function):
+    """Its name, or else that of its class."""
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def parse_flags(argv, **defaults):
     """The flags in argv. Ends the program with status 2 where one makes no sense.
 
     argv: a list of words, or None for those of the command line. defaults: by name, the values of
-    flags that are not given and have none here.
+    flags that are not given and have none here; activation is a function here and in the result.
     """
     parser = argparse.ArgumentParser(description="Train a variational autoencoder on MNIST.")
     # One line: the usage is for --help.
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
 
-    def flag(name, help, shown="%(default)s", **kwargs):
-        parser.add_argument(name, help=f"{help} (default: {shown})", **kwargs)
+    def flag(name, help, shown="%(default)s", to=parser, **kwargs):
+        to.add_argument(name, help=f"{help} (default: {shown})", **kwargs)
 
     flag("--learning-rate", "Adam's step size", type=within(float, 1e-30, 1e30))
     flag("--n-epochs", "passes over the training images", type=within(int, 1, 10**6))
     flag("--batch-size", "images per training step", type=within(int, 1, 10**6))
     flag("--n-neurons", "hidden layer sizes", type=within(int, 1, 10**4), nargs="+")
     flag("--n-neurons-z", "latent dimensions", type=within(int, 1, 10**4))
-    flag("--activation", "activation of the hidden layers", choices=ACTIVATIONS)
+    shown = name_of(defaults["activation"])
+    flag("--activation", "activation of the hidden layers", shown, choices=ACTIVATIONS)
     flag("--max-log-var", "bound on the log variance of z", type=within(float, -30, 30))
     flag("--cosine-decay", "let the learning rate fall to 0", action="store_true")
-    flag("--denoise", "learn to restore noisy images", action="store_true")
-    flag("--mixed-noise", "let the encoder see noise of many strengths", action="store_true")
+    noise = {"to": parser.add_mutually_exclusive_group(), "action": "store_true"}
+    flag("--denoise", "learn to restore noisy images", **noise)
+    flag("--mixed-noise", "let the encoder see noise of many strengths", **noise)
     flag("--xla", "compile the training", action="store_true")
     flag("--seed", "seed of all random numbers", default=123, type=within(int, 0, 2**31 - 1))
     # Not the whole path, which stdout may have no letters for.
@@ -59,12 +68,13 @@ def parse_flags(argv, **defaults):
     flag("--log-dir", "write a log for TensorBoard here", type=folder_name)
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
-    if args.denoise and args.mixed_noise:
-        parser.error("argument --mixed-noise: not allowed with --denoise")
+    if isinstance(args.activation, str):
+        args.activation = getattr(tf.nn, args.activation)
     return args
 
 
 def shared_flags(args):
     """Those of the flags, by name, that a run must share to go on from a checkpoint."""
     free = {"seed", "xla", "data_dir", "figures_dir", "checkpoint_dir", "log_dir"}
-    return {name: value for name, value in vars(args).items() if name not in free}
+    shared = {name: value for name, value in vars(args).items() if name not in free}
+    return {**shared, "activation": name_of(args.activation)}

@@ -1,4 +1,4 @@
-"""The program run in ways that several test files share, none of which imports TensorFlow anew."""
+"""The program, run in the ways that several test files share."""
 
 import contextlib
 import io
@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from hashlib import sha256
+from pathlib import Path
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -17,13 +18,17 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vae_mnist
+from extras import pictures as extra_pictures
 from extras.errors import errors_in_one_line
 
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "vae_mnist.py"
 WINDOWS = os.name == "nt"  # which has neither forks nor these signals
 FORKS = multiprocessing.get_context(None if WINDOWS else "forkserver")
 if not WINDOWS:
     FORKS.set_forkserver_preload(["tensorflow.compat.v1", "matplotlib.pyplot"])
-DRAWING = [name for name in vars(vae_mnist) if name.startswith(("display_", "save_"))]
+ROOMS = [vars(vae_mnist), vars(extra_pictures)]  # where pictures are drawn
+DRAWING = [name for room in ROOMS for name in room if name.startswith(("display_", "save_"))]
 # What TensorFlow says before its own log level holds.
 START_UP = re.compile(r"WARNING: All log messages before absl::InitializeLog\(\).*|I0000 00:00:.*")
 
@@ -38,15 +43,29 @@ def small_net(data, *flags):
     return ["--data-dir", data, "--n-neurons", 16, "--n-neurons-z", 2, *flags]
 
 
+def command(*args):
+    """The command line that runs the script with args."""
+    return [sys.executable, str(SCRIPT), *[str(arg) for arg in args]]
+
+
+def environment(**changes):
+    """This process's environment without a screen; a change to None removes a variable."""
+    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    env.update(changes)
+    return {k: v for k, v in env.items() if v is not None}
+
+
 def call(*args, pictures=()):
     """The exit status of a run in this process. Drawing takes the longest: only pictures are."""
-    left_out = {name: lambda *_: None for name in DRAWING if name not in pictures}
-    with mock.patch.dict(vars(vae_mnist), left_out):
+    with contextlib.ExitStack() as stack:
+        for room in ROOMS:
+            names = set(DRAWING).intersection(room).difference(pictures)
+            stack.enter_context(mock.patch.dict(room, dict.fromkeys(names, lambda *_: None)))
         try:
             with errors_in_one_line():
                 vae_mnist.main([str(arg) for arg in args])
-        except SystemExit as exit:
-            return exit.code
+        except SystemExit as end:
+            return end.code
         return 0
 
 

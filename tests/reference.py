@@ -1,6 +1,6 @@
 """The model written out anew in NumPy, in float64, and what it takes to compare the two.
 
-The formulas are those of Kingma and Welling 2014. Parameters are a dict p by the chapter's names;
+The formulas are those of Kingma and Welling 2014. Parameters are a dict p by the book's names;
 a batch is x, y and epsilon.
 """
 

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import signal
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 import vae_mnist
 from data import DataSet
+from extras.errors import RunError
 from extras.checkpoints import Checkpoints, saved_epochs
 from program import call, files_in, finish, losses, our_lines, printed, saved, small_net
 from program import start, wait_for
@@ -60,34 +62,103 @@ def test_no_folder_and_a_missing_one_hold_no_epoch(tmp_path):
 # What a session goes on with
 
 
-@pytest.mark.parametrize("decay_steps", [None, 40], ids=["a fixed rate", "a cosine"])
-def test_a_later_session_takes_the_very_next_step(decay_steps, tmp_path):
-    sizes = {"n_inputs": 4, "n_outputs": 4, "n_neurons": [5], "n_neurons_z": 3}
-    flags, images = {"n_epochs": 2, "cosine_decay": bool(decay_steps)}, np.eye(4, dtype=np.float32)
-    with tf.Graph().as_default():
-        vae = vae_mnist.VAE(0.01, decay_steps=decay_steps, **sizes)
-        checkpoints = Checkpoints(str(tmp_path), flags, DataSet(images, np.arange(4)))
-        initializer = tf.global_variables_initializer()
-        feed_dict = {vae.x: images, vae.y: images, vae.epsilon: np.ones((4, 3))}
+NET = {"n_inputs": 4, "n_outputs": 4, "n_neurons": [5], "n_neurons_z": 3}
+IMAGES = np.eye(4, dtype=np.float32)
 
-        def step(tfs):
-            tfs.run(vae.optimizer, feed_dict)
-            return tfs.run([v for v in tf.global_variables() if v.op.name != "record"])
 
-        with tf.Session() as tfs:
-            initializer.run()
-            assert checkpoints.restore(tfs) == []
-            for _ in range(20):
-                step(tfs)
-            checkpoints.save(tfs, [(3.0, 4.0)])
-            expected = step(tfs)
-        with tf.Session() as tfs:
-            initializer.run()
-            assert checkpoints.restore(tfs) == [[3.0, 4.0]]
-            found = step(tfs)
+def checkpoints_in(folder, first_epoch=0, **changes):
+    flags = {"learning_rate": 0.01, "n_epochs": 2, "cosine_decay": False, "activation": tf.nn.tanh}
+    args = SimpleNamespace(checkpoint_dir=str(folder), **{**flags, **changes})
+    data_set = DataSet(IMAGES, np.arange(4), dtype=np.uint8)
+    return Checkpoints(args, first_epoch, data_set)
+
+
+@contextmanager
+def session(folder, first_epoch=0, **changes):
+    """A session with a small VAE, and the checkpoints of it in folder."""
+    with tf.Graph().as_default(), tf.Session() as tfs:
+        vae = vae_mnist.VAE(0.01, **NET)
+        checkpoints = checkpoints_in(folder, first_epoch, **changes)
+        tf.global_variables_initializer().run()
+        yield tfs, vae, checkpoints
+
+
+def test_a_later_session_takes_the_very_next_step(tmp_path):
+    def step(tfs, vae):
+        tfs.run(vae.optimizer, {vae.x: IMAGES, vae.y: IMAGES, vae.epsilon: np.ones((4, 3))})
+        return tfs.run([v for v in tf.global_variables() if v.op.name != "record"])
+
+    with session(tmp_path) as (tfs, vae, checkpoints):
+        assert checkpoints.restore(tfs) == []
+        for _ in range(20):
+            step(tfs, vae)
+        checkpoints.save(tfs, [(3.0, 4.0)])
+        expected = step(tfs, vae)
+    with session(tmp_path, 1) as (tfs, vae, checkpoints):
+        assert checkpoints.restore(tfs) == [[3.0, 4.0]]
+        found = step(tfs, vae)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected))
 
 
+@pytest.mark.parametrize(
+    "name, value, was",
+    [("learning_rate", 0.02, 0.01), ("cosine_decay", True, False), ("n_epochs", 0, 2)],
+)
+def test_a_session_with_other_flags_is_refused(name, value, was, tmp_path):
+    with session(tmp_path) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        checkpoints.save(tfs, [(3.0, 4.0)])
+    refused = pytest.raises(RunError, match=f"vae-0: has {name} = {was}, this run {value}: ")
+    with session(tmp_path, 1, **{name: value}) as (tfs, _, checkpoints), refused:
+        checkpoints.restore(tfs)
+
+
+def test_hyperparameters_are_the_same_however_they_are_written(tmp_path):
+    with session(tmp_path, n_neurons=[512, 256], size=3) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        checkpoints.save(tfs, [(3.0, 4.0)])
+    numbers = {"n_neurons": (np.int64(512), 256), "size": np.array(3)}
+    with session(tmp_path, 1, **numbers) as (tfs, _, checkpoints):
+        assert checkpoints.restore(tfs) == [[3.0, 4.0]]
+        checkpoints.save(tfs, [(3.0, 4.0), (2.0, 3.0)])
+
+
+# Another run in the same folder
+
+ANOTHER = "vae-0: saved by another run meanwhile: "
+
+
+def test_an_epoch_that_another_run_saved_is_not_overwritten(tmp_path):
+    with session(tmp_path) as (tfs, _, checkpoints):
+        assert checkpoints.restore(tfs) == []
+        with session(tmp_path) as (other_tfs, _, others):
+            assert others.restore(other_tfs) == []
+            others.save(other_tfs, [(3.0, 4.0)])
+        before = files_in(tmp_path)
+        with pytest.raises(RunError, match=ANOTHER):
+            checkpoints.save(tfs, [(1.0, 2.0)])
+    assert files_in(tmp_path) == before
+
+
+def test_an_epoch_that_came_since_the_run_began_is_not_gone_on_from(tmp_path):
+    with session(tmp_path) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        checkpoints.save(tfs, [(3.0, 4.0)])
+    refused = pytest.raises(RunError, match=ANOTHER)
+    with session(tmp_path, first_epoch=0) as (tfs, _, checkpoints), refused:
+        checkpoints.restore(tfs)
+
+
+def test_files_that_a_user_takes_away_do_not_end_a_run(tmp_path):
+    with session(tmp_path) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        checkpoints.save(tfs, [(3.0, 4.0)])
+        shutil.rmtree(str(tmp_path))
+        checkpoints.save(tfs, [(3.0, 4.0), (2.0, 3.0)])
+    assert saved_epochs(str(tmp_path)) == [1]
+
+
+# A run that is killed
 # A run that is killed
 
 
@@ -183,7 +254,7 @@ def test_a_finished_run_draws_its_results_again_without_training(killed, tmp_pat
     flags = [*killed.flags, "--figures-dir", tmp_path]
     stdout = printed(*flags, pictures=["display_losses", "display_latent"])
     assert first_words(stdout) == ["test", "test", "pictures"]
-    assert loss_of(stdout) == pytest.approx(loss_of(killed.stdout), rel=0.01)
+    assert stdout.splitlines()[:2] == killed.stdout.splitlines()[:2]
     assert sorted(files_in(tmp_path)) == ["latent.png", "loss.png"]
     assert files_in(killed.folder) == before
 

@@ -8,12 +8,11 @@ import gzip
 import io
 import os
 import re
-import select
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -21,10 +20,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import vae_mnist
-from conftest import command, environment, write_data_set
+from data_files import write_data_set
 from data import DataError
 from extras.errors import RunError, check_writable, errors_in_one_line
-from program import call, files_in, finish, small_net, start, wait_for
+from program import WINDOWS, call, files_in, small_net
 
 # Refused before training, with nothing changed. To cover another case, add a row to a table.
 
@@ -111,11 +110,6 @@ OF_CHECKPOINTS = [
         ("an index with a wrong byte", "1", "", flip("saved/vae-1.index", 500)),
         ("an index that is empty", "1", "", empty("saved/vae-1.index")),
         ("other --n-neurons", "1 n_neurons 16 17", "--n-neurons 17", None),
-        ("other --n-neurons-z", "1 n_neurons_z 2 3", "--n-neurons-z 3", None),
-        ("other --activation", "1 activation tanh relu", "--activation relu", None),
-        ("other --learning-rate", "1 learning_rate 0.001 0.01", "--learning-rate 0.01", None),
-        ("--denoise added", "1 denoise False True", "--denoise", None),
-        ("--cosine-decay added", "1 cosine_decay False True", "--cosine-decay", None),
         ("fewer epochs than saved", "1 n_epochs 2 1", "--n-epochs 1", None),
         ("other labels", "1 first_images", "", repack(LABELS, lambda c: c[:8] + c[:7:-1])),
         ("other images", "1 first_images", "", repack(IMAGES, lambda c: c[:16] + c[:15:-1])),
@@ -158,7 +152,7 @@ def test_it_is_refused_in_one_line_with_nothing_changed(
     shutil.copytree(str(prepared), str(tmp))
     if prepare:
         prepare(tmp)
-    before = files_in(tmp)
+    before, paths = files_in(tmp), set(tmp.rglob("*"))
 
     assert call(*shlex.split((RUN + flags).format(tmp=tmp))) == 1
     stdout, stderr = capsys.readouterr()
@@ -167,6 +161,7 @@ def test_it_is_refused_in_one_line_with_nothing_changed(
     assert re.match(f"vae_mnist.py: error: .*{in_order}", line)
     assert stdout == ""
     assert files_in(tmp) == before
+    assert set(tmp.rglob("*")) == paths  # no empty folder either
 
 
 # The folders that a run writes to
@@ -222,16 +217,17 @@ saved/vae-1.index.tempstate1; No space left on device
             "error: InternalError: first second",
         ),
         (OSError(errno.ENOSPC, "No space left", "figures"), "error: figures: No space left"),
+        (OSError(errno.EMFILE, "Too many open files"), "error: OSError: Too many open files"),
         (
             KeyboardInterrupt(),
             "interrupted: a run with --checkpoint-dir goes on after its last epoch",
         ),
     ],
 )
-def test_an_error_is_told_in_one_line(error, line, capsys):
-    with pytest.raises(SystemExit) as exit, errors_in_one_line():
+def test_an_error_is_reported_in_one_line(error, line, capsys):
+    with pytest.raises(SystemExit) as end, errors_in_one_line():
         raise error
-    assert exit.value.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert end.value.code == (130 if isinstance(error, KeyboardInterrupt) else 1)
     assert capsys.readouterr() == ("", f"vae_mnist.py: {line}\n")
 
 
@@ -276,56 +272,61 @@ def test_a_loss_that_is_not_finite_ends_the_program_with_nothing_saved(small, tm
     assert list(folder.iterdir()) == []
 
 
-def test_ctrl_c_ends_it_in_one_line(small, tmp_path):
-    stdout, stderr = tmp_path / "stdout", tmp_path / "stderr"
-    flags = small("--batch-size", 10, "--n-epochs", 100000)
-    process = start(*flags, stdout=stdout, stderr=stderr)
-    wait_for(lambda: stdout.exists() and stdout.read_text())
-    os.kill(process.pid, signal.SIGINT)
-    assert finish(process) == 130
-    (line,) = stderr.read_text().splitlines()
+@pytest.mark.skipif(WINDOWS, reason="os.kill() ends a process there")
+def test_ctrl_c_ends_it_in_one_line(small, monkeypatch, capsys):
+    def press_ctrl_c(images, rng):
+        if len(images) == 100:  # in the first step
+            os.kill(os.getpid(), signal.SIGINT)
+        return images
+
+    monkeypatch.setattr(vae_mnist, "add_noise", press_ctrl_c)
+    # As at a terminal, even if these tests run in the background of a shell, which ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert call(*small("--denoise")) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    (line,) = capsys.readouterr().err.splitlines()
     assert re.search("interrupted.*--checkpoint-dir", line)
 
 
-# A stdout that cannot take the results
-
-SAY = """
-from extras.errors import errors_in_one_line
-with errors_in_one_line():
-    print("a result", flush=True)
-"""
+# A stdout that cannot take the results, and no stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_stdout_ends_the_program_in_one_line():
-    with open("/dev/full", "w") as full:
-        env = environment(PYTHONUNBUFFERED=None, TF_CPP_MIN_LOG_LEVEL="3")
-        words = [command()[0], "-c", SAY]
-        cwd = os.path.dirname(command()[1])
-        result = subprocess.run(
-            words, cwd=cwd, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    line = "vae_mnist.py: error: standard output: No space left on device"
-    assert (result.returncode, result.stderr.splitlines()[-1]) == (1, line)
+def test_a_full_stdout_ends_the_program_in_one_line(capsys):
+    ended = pytest.raises(SystemExit)
+    with open("/dev/full", "w") as full, redirect_stdout(full), ended as end, errors_in_one_line():
+        print("a result", flush=True)
+    line = "vae_mnist.py: error: standard output: No space left on device\n"
+    assert (end.value.code, capsys.readouterr().err) == (1, line)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs named pipes")
-def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence(small, tmp_path):
-    pipe, stderr = tmp_path / "pipe", tmp_path / "stderr"
-    os.mkfifo(str(pipe))
-    end = os.open(str(pipe), os.O_RDONLY | os.O_NONBLOCK)
-    process = start(*small("--n-epochs", 100000), stdout=pipe, stderr=stderr)
-    try:
-        wait_for(lambda: select.select([end], [], [], 0)[0])
-        text = os.read(end, 4096)
-        assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", text.decode())
-    finally:
-        os.close(end)
-    assert finish(process) == 141
-    assert stderr.read_text() == ""
+def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence(small, capsys):
+    reading, writing = os.pipe()
+    lines = []
+
+    def read_one_line():
+        with open(reading) as pipe:
+            lines.append(pipe.readline())
+
+    reader = threading.Thread(target=read_one_line)
+    reader.start()
+    with open(writing, "w") as pipe, redirect_stdout(pipe):
+        assert call(*small("--n-epochs", 100000)) == 141
+    reader.join()
+    assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", lines[0])
+    assert capsys.readouterr().err == ""
 
 
-def test_a_folder_that_stdout_has_no_letters_for_is_told_escaped(small, tmp_path):
+def test_without_a_stderr_an_error_leaves_stdout_to_the_results(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as end, errors_in_one_line():
+        raise RunError("no folder")
+    assert (end.value.code, capsys.readouterr().out) == (1, "")
+
+
+def test_a_folder_that_stdout_has_no_letters_for_is_shown_escaped(small, tmp_path):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     with redirect_stdout(stdout):
         assert call(*small("--n-epochs", 1, "--figures-dir", tmp_path / "数字\u200d\u00a0")) == 0

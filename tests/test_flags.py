@@ -2,10 +2,13 @@
 
 import re
 import sys
+from functools import partial
 
 import pytest
+import tensorflow.compat.v1 as tf
 
-from extras.flags import parse_flags, shared_flags
+from extras import flags
+from extras.flags import shared_flags
 from program import call
 
 NO_NUMBER = ["many", "-1", "nan", "inf", "-inf", "1e400", ""]
@@ -33,12 +36,16 @@ TAKEN = {
     "--batch-size": {"1": 1, "1000000": 1000000},
     "--n-neurons": {"1": [1], "10000": [10000], "3 2 2": [3, 2, 2]},
     "--n-neurons-z": {"1": 1, "10000": 10000},
-    "--activation": {name: name for name in ACTIVATIONS},
+    "--activation": {name: getattr(tf.nn, name) for name in ACTIVATIONS},
     "--max-log-var": {"-30": -30, "0": 0, "30": 30},
     "--seed": {"0": 0, "2147483647": 2147483647},
     # A name is the file system's matter: a no-break space, a joiner, a right-to-left mark.
     "--data-dir": {name: name for name in ("für/数字", "a\u00a0b", "x\u200dy", "\u200fz")},
 }
+
+
+def parse(words, **defaults):
+    return flags.parse_flags(words, **{"activation": tf.nn.tanh, **defaults})
 
 
 def cases(table):
@@ -53,9 +60,9 @@ def refusal(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["vae_mnist.py"])
 
     def refusal(*words):
-        with pytest.raises(SystemExit) as exit:
-            parse_flags(words)
-        assert exit.value.code == 2
+        with pytest.raises(SystemExit) as end:
+            parse(words)
+        assert end.value.code == 2
         stdout, stderr = capsys.readouterr()
         (line,) = stderr.splitlines()
         assert line.startswith("vae_mnist.py: error: ")
@@ -107,13 +114,26 @@ def test_the_program_refuses_it_before_all_else(tmp_path, capsys):
 
 @pytest.mark.parametrize("flag, value", cases(TAKEN))
 def test_a_value_at_a_limit_is_taken(flag, value):
-    args = parse_flags([flag, *value.split(" ")])
+    args = parse([flag, *value.split(" ")])
     assert getattr(args, flag[2:].replace("-", "_")) == TAKEN[flag][value]
 
 
 def test_a_default_of_the_programs_holds_where_the_flag_is_not_given():
-    args = parse_flags(["--batch-size", "7"], n_epochs=5, batch_size=6)
+    args = parse(["--batch-size", "7"], n_epochs=5, batch_size=6)
     assert (args.n_epochs, args.batch_size) == (5, 7)
+
+
+def swish(x):
+    """Another than TensorFlow's."""
+
+
+@pytest.mark.parametrize(
+    "activation, name", [(swish, "swish"), (partial(tf.nn.leaky_relu, alpha=0.1), "partial")]
+)
+def test_an_activation_of_ones_own_stays_as_it_is_and_is_on_record_by_a_name(activation, name):
+    args = parse([], activation=activation)
+    assert args.activation is activation
+    assert shared_flags(args)["activation"] == name
 
 
 def test_help_names_every_flag_with_its_default(monkeypatch, capsys):
@@ -144,7 +164,7 @@ def test_a_run_that_goes_on_shares_all_flags_that_decide_on_the_model_and_its_lo
     words = "--learning-rate 0.1 --n-epochs 2 --batch-size 3 --n-neurons 4 5 --n-neurons-z 6"
     words += " --activation relu --denoise --seed 7 --xla"
     words += " --data-dir a --figures-dir b --checkpoint-dir c --log-dir d"
-    assert shared_flags(parse_flags(words.split())) == {
+    assert shared_flags(parse(words.split())) == {
         "learning_rate": 0.1,
         "n_epochs": 2,
         "batch_size": 3,

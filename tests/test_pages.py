@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from conftest import ROOT
+from program import ROOT
 from extras.flags import parse_flags
 
 NAMES = ["README", "docs/idea", "docs/listing", "docs/results"]
@@ -13,6 +13,10 @@ PAIRS = [(ROOT / f"{name}.md", ROOT / f"{name}.zh-CN.md") for name in NAMES]
 ENGLISH = [english for english, _ in PAIRS]
 both_languages = pytest.mark.parametrize("english, chinese", PAIRS, ids=NAMES)
 every_page = pytest.mark.parametrize("path", sum(PAIRS, ()), ids=lambda path: path.name)
+
+
+def parse(words):
+    return parse_flags(words, activation=abs, n_neurons_z=128)
 
 
 def read(*paths):
@@ -115,7 +119,8 @@ def test_nothing_is_left_to_be_filled_in_and_no_result_is_nan(path):
 
 
 def test_the_table_of_flags_has_every_flag_and_the_pages_name_no_other():
-    names = ["--" + name.replace("_", "-") for name in vars(parse_flags([], n_neurons_z=128))]
+    args = parse([])
+    names = ["--" + name.replace("_", "-") for name in vars(args)]
     found = tables(read(ROOT / "docs/results.md"))
     (table,) = [table for table in found if table[0][0] == "flag"]
     assert sorted(row[0].strip("`") for row in table[2:]) == sorted(names)
@@ -129,7 +134,7 @@ def test_every_command_and_recipe_has_flags_that_the_program_takes():
     recipes = re.findall(r"^\| `(--[^`]+ [^`]+)` \|", text, re.M)
     assert len(runs) > 5 and len(recipes) > 3
     for words in runs + recipes:
-        parse_flags(shlex.split(words))
+        parse(shlex.split(words))
 
 
 def test_the_lines_of_code_that_are_explained_are_in_the_program():

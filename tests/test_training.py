@@ -14,8 +14,8 @@ from reference import is_standard_normal
 
 import vae_mnist
 from data import DataSet, add_noise
-from extras.evaluation import Metrics, check_finite, decode_between, evaluate
-from extras.evaluation import kl_by_dimension, print_test
+from extras import pictures
+from extras.evaluation import Metrics, check_finite, evaluate, kl_by_dimension, print_test
 
 
 def random_images(n, seed=12):
@@ -38,12 +38,12 @@ def stand_in(losses=repeat(3.0)):  # noqa: B008, repeat() has no state
         return np.float32(next(losses))
 
     x, y = (tf.placeholder(tf.float32, [None, 4]) for _ in range(2))
-    z = tf.identity(x)
+    z, epsilon = tf.identity(x), tf.random_normal(tf.shape(x))
     return SimpleNamespace(
         x=x,
         y=y,
         z_mean=2 * x,
-        z_log_var=tf.log(1 + x),
+        epsilon=epsilon,
         z=z,
         model=1 - z,
         rec_loss=tf.reduce_sum(tf.square(x - 3 * y), 1),
@@ -54,9 +54,14 @@ def stand_in(losses=repeat(3.0)):  # noqa: B008, repeat() has no state
     )
 
 
+def mnist_of(images):
+    # uint8: the images stay as they are.
+    return SimpleNamespace(train=DataSet(images, np.zeros(len(images)), dtype=np.uint8, seed=3))
+
+
 def train(vae, images, epochs=range(1), batch_size=10, **kwargs):
     """The average loss of each epoch."""
-    mnist = SimpleNamespace(train=DataSet(images, np.zeros(len(images), int), seed=3))
+    mnist = mnist_of(images)
     with tf.Session() as tfs:
         tf.global_variables_initializer().run()
         return list(vae_mnist.train(tfs, vae, mnist, epochs, batch_size, **kwargs))
@@ -74,7 +79,7 @@ def test_the_average_is_exact_where_float32_would_forget_the_small_losses():
 
 
 def test_between_two_epochs_others_may_use_the_session():
-    mnist = SimpleNamespace(train=DataSet(random_images(29), np.zeros(29, int)))
+    mnist = mnist_of(random_images(29))
     with tf.Session() as tfs:
         vae = stand_in()
         tf.global_variables_initializer().run()
@@ -107,7 +112,7 @@ def test_training_lowers_the_loss():
     assert averages[-1] < 0.75 * averages[0]
 
 
-def test_it_prints_the_chapters_line_for_epochs_0_9_19_and_no_other(capsys):
+def test_it_prints_the_books_line_for_epochs_0_9_19_and_no_other(capsys):
     losses = [[180.015625] * 2, [150] * 16, [106, 107.03125], [105] * 18, [102.578125] * 22]
     train(stand_in(chain(*losses)), random_images(20), range(29))
     assert capsys.readouterr().out.splitlines() == [
@@ -123,13 +128,18 @@ def test_it_prints_by_the_number_of_the_epoch_where_it_does_not_begin_at_0(capsy
     assert lines == ["epoch: 0009   loss = 2.000000", "epoch: 0019   loss = 2.000000"]
 
 
-def test_unless_told_otherwise_it_is_the_chapters_20_epochs_of_batches_of_100():
+def test_unless_told_otherwise_it_is_the_books_20_epochs_of_batches_of_100():
     vae = stand_in()
-    mnist = SimpleNamespace(train=DataSet(random_images(200), np.zeros(200, int)))
+    mnist = mnist_of(random_images(200))
     with tf.Session() as tfs:
         tf.global_variables_initializer().run()
         list(vae_mnist.train(tfs, vae, mnist))
     assert [(x.shape, (x == y).all()) for x, y in vae.feeds] == [((100, 4), True)] * 40
+
+
+def test_a_batch_of_more_than_all_images_is_refused():
+    with pytest.raises(ValueError, match="batch_size 21: there are 20 images"):
+        train(stand_in(), random_images(20), batch_size=21)
 
 
 # reconstruct()
@@ -140,18 +150,18 @@ def test_the_test_images_are_drawn_clean_and_noisy_each_before_its_reconstructio
     monkeypatch.setattr(vae_mnist, "display_images", lambda *args: drawn.append(args))
     images, noisy, labels = random_images(4), random_images(4, seed=13), np.array([7, 2, 1, 0])
     with tf.Session() as tfs:
-        predictions = vae_mnist.reconstruct(tfs, stand_in(), images, noisy, labels, "here")
+        rows = vae_mnist.reconstruct(tfs, stand_in(), images, noisy, labels, "here")
     expected = {
-        "here/test_images.png": images,
-        "here/Y_test_pred1.png": 1 - images,
-        "here/test_images_noisy.png": noisy,
-        "here/Y_test_pred2.png": 1 - noisy,
+        "test_images": images,
+        "Y_test_pred1": 1 - images,
+        "test_images_noisy": noisy,
+        "Y_test_pred2": 1 - noisy,
     }
-    assert [path for _, _, path in drawn] == list(expected)
-    for picture, titles, path in drawn:
-        assert np.array_equal(picture, expected[path])
+    assert [path for _, _, path in drawn] == [f"here/{name}.png" for name in expected]
+    for (picture, titles, _), (name, images) in zip(drawn, expected.items()):
+        assert np.array_equal(picture, images)
+        assert np.array_equal(rows[name], images)
         assert titles is labels
-    assert np.array_equal(predictions, [1 - images, 1 - noisy])
 
 
 # evaluate()
@@ -163,25 +173,34 @@ def expected_metrics(x, y):
 
 
 @pytest.mark.parametrize("n", [1, 1000, 2001])
-def test_metrics_are_means_over_all_images(n):
-    images = random_images(n) * np.linspace(0, 1, n, dtype=np.float32)[:, None]
+def test_metrics_are_means_over_all_images_which_the_encoder_sees_as_x(n):
+    y = random_images(n) * np.linspace(0, 1, n, dtype=np.float32)[:, None]
+    x = y + 0.25
     with tf.Session() as tfs:
-        found = evaluate(tfs, stand_in(), images)
-    assert np.allclose(found, expected_metrics(images, images), rtol=1e-5)
+        found = evaluate(tfs, stand_in(), x, y)
+    rec_loss, reg_loss = np.square(x - 3 * y).sum(axis=1), np.square(x).sum(axis=1)
+    expected = [rec_loss.mean(), reg_loss.mean(), np.square(1 - x - y).mean()]
+    assert np.allclose(found, expected, rtol=1e-5)
     assert found.loss == found.rec_loss + found.reg_loss
 
 
-def test_metrics_with_noise_compare_noisy_images_with_clean_ones():
-    images, x = random_images(2500), []
-
-    def noise(part):
-        x.append(part + 0.25)
-        return x[-1]
-
+def test_metrics_are_exact_where_float32_would_forget_the_small_losses():
+    x = np.zeros((100, 4), np.float32)
+    x[:, 0], x[0, 0] = 1, 2**13
     with tf.Session() as tfs:
-        found = evaluate(tfs, stand_in(), images, noise)
-    assert max(map(len, x)) == 1000  # so that memory stays small
-    assert np.allclose(found, expected_metrics(np.concatenate(x), images), rtol=1e-5)
+        assert evaluate(tfs, stand_in(), x, 0 * x).reg_loss == (2**26 + 99) / 100
+
+
+def test_every_look_feeds_the_same_standard_normal_numbers_as_epsilon():
+    vae = stand_in()
+    vae.rec_loss = tf.reduce_sum(vae.epsilon, 1)
+    vae.reg_loss = tf.reduce_sum(tf.square(vae.epsilon), 1)
+    images = np.zeros((5000, 4), np.float32)
+    with tf.Session() as tfs:
+        first, second = (evaluate(tfs, vae, images, images) for _ in range(2))
+    assert first == second
+    assert 0 < abs(first.rec_loss) < 4.5 * np.sqrt(4 / 5000)
+    assert 0 < abs(first.reg_loss - 4) < 4.5 * np.sqrt(8 / 5000)
 
 
 # The test's lines
@@ -206,22 +225,29 @@ def test_a_loss_that_is_not_finite_is_told_with_its_place(loss):
 # The latent space
 
 
-def test_kl_by_dimension_is_the_mean_of_the_formula_and_sums_up_to_reg_loss():
+def test_kl_by_dimension_sums_up_to_reg_loss():
+    vae = vae_mnist.VAE(n_inputs=4, n_outputs=4, n_neurons=[5], n_neurons_z=3)
     images = random_images(50)
-    mean, var = 2 * images, 1 + images
-    expected = ((mean**2 + var - np.log(var) - 1) / 2).mean(axis=0)
     with tf.Session() as tfs:
-        assert np.allclose(kl_by_dimension(tfs, stand_in(), images), expected, rtol=1e-4)
-        vae = vae_mnist.VAE(n_inputs=4, n_outputs=4, n_neurons=[5], n_neurons_z=3)
         tf.global_variables_initializer().run()
-        total = kl_by_dimension(tfs, vae, images).sum()
-        assert total == pytest.approx(evaluate(tfs, vae, images).reg_loss, rel=1e-4)
+        kl = kl_by_dimension(*tfs.run([vae.z_mean, vae.z_log_var], {vae.x: images}))
+        assert kl.shape == (3,)
+        assert kl.sum() == pytest.approx(evaluate(tfs, vae, images, images).reg_loss, rel=1e-4)
 
 
-def test_between_two_images_z_goes_from_one_mean_to_the_other_in_even_steps():
-    images = random_images(3)
+def test_kl_by_dimension_is_the_mean_of_the_formula_over_the_images():
+    # Of a normal distribution with mean 1 and standard deviation 0.5: (1 + 0.25 - ln 0.25 - 1) / 2.
+    z_mean, z_log_var = np.array([[1.0, 0], [0, 0]]), np.log([[0.25, 1], [1, 1]])
+    assert np.allclose(kl_by_dimension(z_mean, z_log_var), [0.818147 / 2, 0], atol=1e-6)
+
+
+def test_between_two_images_z_goes_from_one_mean_to_the_other_in_even_steps(monkeypatch):
+    images, drawn = random_images(3), []
+    monkeypatch.setattr(pictures, "display_images", lambda *args: drawn.extend(args))
     with tf.Session() as tfs:
-        found, places = decode_between(tfs, stand_in(), images)
+        pictures.draw_between(tfs, stand_in(), images, "here")
+    found, places, path, _ = drawn
     expected = [1 - 2 * ((8 - i) * images[0] + i * images[2]) / 8 for i in range(9)]
     assert np.allclose(found, expected, atol=1e-6)
     assert (len(places), places[0], places[4], places[-1]) == (9, "0.00", "0.50", "1.00")
+    assert path == "here/between.png"
