@@ -35,8 +35,8 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 import os
 from functools import partial
 
-# Read while TensorFlow is imported: it hides the remarks of its C++ code, and its error messages,
-# which Python raises as exceptions anyway.
+# TensorFlow reads this as it is imported. Level 3 hides what its C++ code logs; its errors still
+# reach Python, as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -44,9 +44,8 @@ import tensorflow.compat.v1 as tf
 
 from data import pick_test_images, read_data_sets
 from display import display_images
-from extras.progress import progress
 
-# Not in the book:
+# For what the book does not have:
 from data import MNIST_DATA, add_mixed_noise, add_noise
 from display import display_compared, display_losses, pictures_of_a_run, show
 from extras.checkpoints import Checkpoints, next_epoch
@@ -56,6 +55,7 @@ from extras.evaluation import check_finite, evaluate, print_test
 from extras.event_log import EventLog
 from extras.flags import parse_flags
 from extras.pictures import Unfolding, draw_between, draw_latent_space, draw_samples
+from extras.progress import progress
 
 # Step 1: the hyperparameters. n_batches follows from the data, in train().
 learning_rate = 0.001
@@ -64,7 +64,7 @@ batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
 # Step 2, params, is in VAE, where the parts are joined.
-# Step 3: the encoder's hidden layers, n_layers of them; the decoder has them in reverse.
+# Step 3: the encoder's hidden layers; the decoder has them in reverse. n_layers is their number.
 n_neurons = [512, 256]
 # Step 4: the dimensions of the latent variables.
 n_neurons_z = 128
@@ -87,8 +87,8 @@ def placeholders(n_inputs, n_outputs):
 def add_params(params, name, n_in, n_out):
     """Add a weight matrix, (n_in, n_out), and a bias, (n_out,), to params and to the graph.
 
-    Their names are "w_" + name and "b_" + name in both: unlike tf.Variable, tf.get_variable
-    ignores name scopes.
+    Both there and here their names are "w_" + name and "b_" + name: tf.Variable, which the book has
+    for biases, would put the name scope before them.
     """
     w_name, b_name = f"w_{name}", f"b_{name}"
     glorot, zeros = tf.glorot_uniform_initializer(), tf.zeros_initializer()
@@ -97,9 +97,9 @@ def add_params(params, name, n_in, n_out):
 
 
 def dense(layer, n_units, params, name):
-    """A layer without its activation, (batch, n_units): layer, (batch, n), times weights plus bias.
+    """layer, (batch, n), times new weights plus a new bias: (batch, n_units), not yet activated.
 
-    The weights and the bias are new; name is the end of their names.
+    The new parameters are called "w_" + name and "b_" + name.
     """
     add_params(params, name, int(layer.shape[1]), n_units)
     return tf.matmul(layer, params[f"w_{name}"]) + params[f"b_{name}"]
@@ -110,8 +110,8 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
 
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
-    either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: a bound on
-    z_log_var for long trainings; the book has none.
+    either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: an upper
+    bound on z_log_var for long trainings; the book has none.
     """
     # Step 7: the input layer.
     layer = x
@@ -137,12 +137,12 @@ def draw_epsilon(z_log_var):
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    A number drawn at random from q(z|x) does not tell how it would change with mean and variance.
+    A number drawn straight from q(z|x) has no gradient with respect to its mean and variance.
     Here all the randomness is in epsilon, so z is an ordinary function of z_mean and z_log_var, and
     gradients reach the encoder. exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling
     2014, section 2.4.
     """
-    # Step 11: the posterior, as the book calls it. That is q(z|x); z is a sample of it.
+    # Step 11: "the posterior", says the book. q(z|x) approximates that; z is a sample of q(z|x).
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
 
 
@@ -174,8 +174,8 @@ def reconstruction_loss(y, model):
     """
     # Step 14: rec_loss.
     log_white = tf.log(1e-10 + model)
-    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1, and TensorFlow folds
-    # 1e-10 + (1 - model) back into it before it runs the graph. A maximum survives.
+    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1, so its logarithm is -inf.
+    # Brackets do not help: TensorFlow joins the two constants again. It leaves a maximum alone.
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
 
@@ -187,7 +187,7 @@ def regularization_loss(z_mean, z_log_var):
     where they are equal. For two normal distributions there is a formula, so no sample is needed.
     Kingma and Welling 2014, appendix B.
     """
-    # Step 14: reg_loss.
+    # Step 14: reg_loss. The sum of both is in VAE.
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
 
 
@@ -235,9 +235,9 @@ class VAE:
         with tf.name_scope("losses"):
             self.rec_loss = reconstruction_loss(self.y, self.model)
             self.reg_loss = regularization_loss(self.z_mean, self.z_log_var)
-            # Step 14: the sum, minus the evidence lower bound, a lower bound of log p(y), Kingma
-            # and Welling 2014, equation 3, estimated from one sample of z for each image, equation
-            # 10. A grey pixel counts as a probability of white.
+            # Step 14: the sum. Minus the sum estimates, from one sample of z for each image, the
+            # evidence lower bound, which is at most log p(y). Kingma and Welling 2014, equations 3
+            # and 10.
             self.loss = tf.reduce_mean(self.rec_loss + self.reg_loss)
         with tf.name_scope("optimizer"):
             self.optimizer = minimize(self.loss, learning_rate)
@@ -246,9 +246,9 @@ class VAE:
 def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=None):
     """Train in the session tfs. A generator: each next() trains an epoch and yields its mean loss.
 
-    Between two epochs others may use the session. mnist: as read_data_sets() gives it. epochs:
-    their numbers. noise: makes x from y; without it, x is y as in the book. Where it adds noise,
-    the model learns to remove it. Raises ValueError if there are fewer images than batch_size.
+    Between two epochs the caller may use the session. mnist: as read_data_sets() gives it. epochs:
+    their numbers. noise: a function from y to x; None: x is y, as in the book. Raises ValueError if
+    there are fewer images than batch_size.
     """
     # Step 1, continued: the number of batches in an epoch.
     n_batches = mnist.train.num_examples // batch_size
@@ -272,8 +272,7 @@ def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=
 def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_dir):
     """Reconstruct clean and noisy test images with the trained model; draw all into figures_dir.
 
-    Returns the four sets of images by their names, (n, n_outputs) each. As z is a sample, no two
-    reconstructions of an image are quite the same.
+    Returns the four sets of images by their names, (n, n_outputs) each.
     """
     # Step 16: the reconstructions.
     Y_test_pred1 = tfs.run(vae.model, feed_dict={vae.x: test_images})
@@ -289,16 +288,15 @@ def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_d
     return rows
 
 
-# The listing ends here. What follows goes beyond it: how good the model is on images that were not
-# used for training, more pictures, checkpoints, a log, compiled training. Calls for what was not
-# asked for do nothing: without its folder there are no checkpoints and no log.
+# The book's steps end here. run() calls them in the book's order, and goes beyond the book. What is
+# switched off does nothing when it is called, such as checkpoints without a folder.
 
 
 def run(args):
-    """Run the program, from the data to the pictures, as the flags say."""
-    first_epoch = next_epoch(args.checkpoint_dir)  # 0, unless an earlier run is gone on from:
-    seed = args.seed + first_epoch  # that draws other random numbers, but for the test
-    test_rng = np.random.default_rng(args.seed)
+    """Run the program as the flags say: read the data, build the graph, train, test and draw."""
+    first_epoch = next_epoch(args.checkpoint_dir)  # 0, or the one after those of an earlier run
+    seed = args.seed + first_epoch  # a later run draws new random numbers for its training,
+    test_rng = np.random.default_rng(args.seed)  # and the same ones for its test
 
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
     n_images, n_batches = mnist.train.num_examples, mnist.train.num_examples // args.batch_size
@@ -306,12 +304,13 @@ def run(args):
         raise RunError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
     test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
 
+    # Random numbers that neither the test nor the other uses, hence the 1 and the 2.
     noise, noise_rng = None, np.random.default_rng([1, args.seed, first_epoch])
-    validation_x = mnist.validation.images
+    validation_x, validation_rng = mnist.validation.images, np.random.default_rng([2, args.seed])
     if args.denoise:
         noise = partial(add_noise, rng=noise_rng)
-        validation_x = add_noise(validation_x, np.random.default_rng([2, args.seed]))
-    elif args.mixed_noise:  # a help in training, not the task: validation stays clean
+        validation_x = add_noise(validation_x, validation_rng)
+    elif args.mixed_noise:  # this helps the training; the task is still clean images
         noise = partial(add_mixed_noise, rng=noise_rng)
 
     with tf.Graph().as_default():
@@ -322,21 +321,22 @@ def run(args):
             rate = tf.train.cosine_decay(rate, step, n_batches * args.n_epochs)
         size = {"n_neurons": args.n_neurons, "n_neurons_z": args.n_neurons_z}
         vae = VAE(rate, activation=args.activation, max_log_var=args.max_log_var, **size)
-        trainer, steps_per_run = vae, 1
-        if args.xla:  # the same model, but one run of its optimizer takes several steps
-            trainer, steps_per_run = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
+        stepper, steps_per_call = vae, 1
+        if args.xla:  # the same variables, but each call of its optimizer takes several steps
+            stepper, steps_per_call = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
         checkpoints = Checkpoints(args, first_epoch, mnist.train)
 
         with tf.Session() as tfs:
             tf.global_variables_initializer().run()
             losses = checkpoints.restore(tfs)
-            # Folders are made once nothing else can be refused.
+            # Only now, when flags, data and checkpoint have been accepted, are folders made.
             check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
             log = EventLog(args.log_dir, tfs, vae, test_images)
             unfolding = Unfolding(tfs, vae, f"before epoch {first_epoch:04d}")
 
             epochs = range(len(losses), args.n_epochs)
-            averages = train(tfs, trainer, mnist, epochs, steps_per_run * args.batch_size, noise)
+            # Nothing is trained yet: each turn of the loop trains an epoch.
+            averages = train(tfs, stepper, mnist, epochs, steps_per_call * args.batch_size, noise)
             for epoch, average_loss in zip(epochs, averages):
                 check_finite(average_loss, f"epoch {epoch}")
                 validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
@@ -361,14 +361,14 @@ def run(args):
             display_losses(losses, f"{folder}/loss.png")
             unfolding.save(f"{folder}/manifold.gif")
     print(f"pictures in {folder}", flush=True)
-    check_finite(test.loss + clean.mse + noisy.mse, "the test")
+    check_finite(test.loss + clean.mse + noisy.mse, "the test")  # last: its pictures are there
     show()
 
 
 def main(argv=None):
     """Run the program with the flags in argv, a list of words; None: those of the command line.
 
-    In a notebook: main([]). Raises what went wrong.
+    In a notebook: main([]). Errors are raised, not printed.
     """
     args = parse_flags(
         argv,

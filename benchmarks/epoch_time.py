@@ -50,11 +50,11 @@ def program(xla=False, bare=False):
     tf, mnist = vae_mnist.tf, read_data_sets()
     tfs = tf.InteractiveSession(graph=tf.Graph())
     vae = vae_mnist.VAE()
-    trainer, steps_per_run = vae, 1
+    stepper, steps_per_call = vae, 1
     if xla:
-        trainer, steps_per_run = compile_steps(vae, vae_mnist.draw_epsilon, BATCH, N_BATCHES)
+        stepper, steps_per_call = compile_steps(vae, vae_mnist.draw_epsilon, BATCH, N_BATCHES)
     tf.global_variables_initializer().run()
-    epochs = vae_mnist.train(tfs, trainer, mnist, range(1 + EPOCHS), steps_per_run * BATCH)
+    epochs = vae_mnist.train(tfs, stepper, mnist, range(1 + EPOCHS), steps_per_call * BATCH)
     images = mnist.validation.images
 
     def epoch():
