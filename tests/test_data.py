@@ -95,12 +95,6 @@ def test_arguments_are_tensorflows_in_its_order(args, dtype, image, label, small
         )
 
 
-def test_made_up_data_is_refused_by_name():
-    for call in (read_data_sets, lambda n, fake: DataSet([], [], fake), numbered(9).next_batch):
-        with pytest.raises(NotImplementedError, match="fake_data=True"):
-            call(5, True)
-
-
 @pytest.mark.parametrize(
     "n, asked, size",
     [(30, 0, 0), (30, 30, 30), (5001, None, 5000), (5000, None, 500), (11, None, 2)],
@@ -396,10 +390,3 @@ def test_picked_images_have_distinct_labels_and_noisy_copies_and_all_can_be_pick
         assert np.array_equal(images % 10, np.repeat(labels, 784).reshape(-1, 784))
         picked.update(images[:, 0].tolist())
     assert picked == set(range(100))
-
-
-def test_fewer_labels_than_asked_for_give_fewer_images():
-    data_set = numbered(6, np.array([7, 7, 2, 7, 2, 7]))
-    images, noisy, labels = pick_test_images(data_set, 4, np.random.default_rng(1))
-    assert sorted(labels) == [2, 7]
-    assert images.shape == noisy.shape == (2, 784)

@@ -187,13 +187,6 @@ def test_the_latent_space_shows_each_point_under_its_label_in_a_colour_of_its_ow
     assert np.array_equal(alone.get_facecolor(), axes.collections[7].get_facecolor())
 
 
-def test_the_legend_of_62_labels_is_inside_the_picture_beside_the_axes(drawn):
-    axes = drawn(display_latent, np.eye(62)[:, :2], np.arange(62)).axes[0]
-    box = axes.get_legend().get_window_extent()
-    assert axes.bbox.x1 <= box.x0 < box.x1 <= 800
-    assert 0 <= box.y0 < box.y1 <= 700
-
-
 def test_an_animation_has_a_frame_for_each_pair_with_each_image_where_its_z_is(tmp_path):
     black = np.zeros((4, 784))
     corner = black + (prior_grid(2) > 0).all(axis=1)[:, None]

@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 import vae_mnist
 from data_files import write_data_set
 from data import DataError
-from extras.errors import RunError, check_writable, errors_in_one_line
+from extras.errors import RunError, errors_in_one_line
 from program import WINDOWS, call, files_in, small_net
 
 # Refused before training, with nothing changed. To cover another case, add a row to a table.
@@ -162,24 +162,6 @@ def test_it_is_refused_in_one_line_with_nothing_changed(
     assert stdout == ""
     assert files_in(tmp) == before
     assert set(tmp.rglob("*")) == paths  # no empty folder either
-
-
-# The folders that a run writes to
-
-
-def test_missing_folders_are_made_and_left_empty(tmp_path):
-    folders = [tmp_path / "a" / "b", tmp_path / "c"]
-    check_writable(*folders, None)
-    check_writable(*folders)
-    assert [list(folder.iterdir()) for folder in folders] == [[], []]
-
-
-@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_named(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError) as error:
-        check_writable(tmp_path)
-    assert error.value.filename == tmp_path
 
 
 # Each error to its line and status

@@ -146,13 +146,6 @@ def test_weights_begin_uniform_in_glorots_limits_and_biases_at_zero():
                 assert abs(value.std() / (limit / np.sqrt(3)) - 1) < 0.05
 
 
-def test_layers_of_the_same_shape_begin_with_different_weights():
-    with built() as (tfs, vae):
-        params = tfs.run(vae.params)
-    assert not np.isclose(params["w_e_z_mean"], params["w_e_z_log_var"]).any()
-    assert not np.isclose(params["w_d_z_mean"], params["w_d_z_log_var"]).any()
-
-
 # Values, gradients and steps, in nets of one to three hidden layers.
 
 
@@ -205,12 +198,6 @@ def test_the_first_two_training_steps_are_adams(net):
     check_steps(net.history, adam(net.p, net.batch, net.activation, [0.01, 0.01]))
 
 
-def test_a_training_step_counts_in_the_global_step():
-    with built() as (tfs, vae):
-        train_steps(tfs, vae, BATCH, 3)
-        assert tfs.run(tf.train.get_global_step()) == 3
-
-
 def test_the_learning_rate_is_the_books_or_a_tensors_value_at_each_step():
     with built() as (tfs, vae):
         p = load_random(tfs, vae)
@@ -241,16 +228,6 @@ def test_reg_loss_is_the_mean_of_log_q_minus_log_p_over_samples_of_q():
     standard_error = samples.std(axis=0) / np.sqrt(len(samples))
     assert (standard_error < 0.02).all()
     assert (np.abs(reg_loss - samples.mean(axis=0)) < 4.5 * standard_error).all()
-
-
-def test_reg_loss_is_zero_where_q_is_the_prior_and_positive_elsewhere():
-    random = np.random.default_rng(9).normal(size=(9, 6))
-    at = np.concatenate([np.zeros((1, 6)), 0.1 * np.eye(6), -0.1 * np.eye(6), 0.1 * random])
-    with built() as (tfs, vae):
-        feed_dict = {vae.z_mean: at[:, :3], vae.z_log_var: at[:, 3:]}
-        reg_loss = tfs.run(vae.reg_loss, feed_dict)
-    assert reg_loss[0] == 0
-    assert (reg_loss[1:] > 1e-3).all()
 
 
 GUARD = -np.log(1e-10)  # the cost of a pixel whose probability is 0
@@ -307,20 +284,7 @@ def test_epsilon_is_standard_normal_and_independent_in_each_dimension_and_image(
     assert (np.abs(correlations - np.eye(6)) < 4.5 * np.sqrt(1 / 50000)).all()
 
 
-def test_epsilon_is_fresh_in_each_run():
-    with built() as (tfs, vae):
-        first, second = (tfs.run(vae.epsilon, {vae.x: np.zeros((4, 6))}) for _ in range(2))
-    assert not np.isclose(first, second).any()
-
-
-def test_with_epsilon_fed_a_run_repeats_itself():
-    with built() as (tfs, vae):
-        fetches = [vae.z, vae.model, vae.rec_loss, vae.loss]
-        first, second = (tfs.run(fetches, fed(vae, BATCH)) for _ in range(2))
-    assert all(np.array_equal(value, same) for value, same in zip(first, second))
-
-
-def test_the_seed_decides_the_first_weights_and_epsilon():
+def test_the_seed_decides_the_first_weights_and_epsilon_which_is_new_in_each_run():
     def draws(seed):
         with tf.Graph().as_default(), tf.Session() as tfs:
             tf.set_random_seed(seed)
@@ -328,6 +292,7 @@ def test_the_seed_decides_the_first_weights_and_epsilon():
             tf.global_variables_initializer().run()
             feed_dict = {vae.x: np.zeros((4, 6))}
             first, second = (tfs.run(vae.epsilon, feed_dict) for _ in range(2))
+            assert not np.isclose(first, second).any()
             return tfs.run(vae.params["w_e_0000"]), first, second
 
     for value, same, different in zip(draws(1), draws(1), draws(2)):
@@ -363,13 +328,3 @@ def test_a_fed_z_is_decoded_without_an_image():
         p = load_random(tfs, vae)
         model = tfs.run(vae.model, {vae.z: z})
     assert is_close(model, decode(p, z), 1e-5)
-
-
-def test_the_model_stays_within_0_and_1_for_any_z_and_any_weights():
-    z = np.random.default_rng(11).standard_normal((50, 3)) * np.logspace(-3, 30, 50)[:, None]
-    with built() as (tfs, vae):
-        p = load_random(tfs, vae)
-        load(tfs, vae, {"w_d_z_mean": 1e30 * p["w_d_z_mean"]})
-        model = tfs.run(vae.model, {vae.z: z})
-    assert model.min() == 0
-    assert model.max() == 1

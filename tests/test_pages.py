@@ -98,12 +98,6 @@ def test_both_languages_have_the_same_numbers_and_names_in_the_same_cells(englis
             assert names[0] == names[1]
 
 
-@both_languages
-def test_each_begins_with_a_link_to_the_other(english, chinese):
-    assert f"({chinese.name})" in read(english).splitlines()[0]
-    assert f"({english.name})" in read(chinese).splitlines()[0]
-
-
 @every_page
 def test_the_files_and_places_that_are_linked_are_there(path):
     for target, place in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", read(path)):
@@ -111,11 +105,6 @@ def test_the_files_and_places_that_are_linked_are_there(path):
             linked = path.parent / target if target else path
             assert linked.is_file(), target
             assert not place or place in anchors(read(linked)), f"{target}#{place}"
-
-
-@every_page
-def test_nothing_is_left_to_be_filled_in_and_no_result_is_nan(path):
-    assert re.findall(r"@[A-Z]\w*@|\| *nan *\|", read(path)) == []
 
 
 def test_the_table_of_flags_has_every_flag_and_the_pages_name_no_other():

@@ -8,7 +8,6 @@ import threading
 from types import SimpleNamespace
 
 import matplotlib.image
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -137,15 +136,6 @@ def test_only_two_latent_dimensions_are_drawn(small, tmp_path):
     flags = small("--n-epochs", 1, "--n-neurons-z", 3, "--figures-dir", tmp_path)
     assert call(*flags, pictures=["display_latent", "display_manifold", "save_unfolding"]) == 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_runs_in_one_process_leave_no_figure_but_the_callers_own(small, tmp_path):
-    own = plt.figure()
-    for _ in range(2):
-        flags = small("--n-epochs", 1, "--figures-dir", tmp_path)
-        assert call(*flags, pictures=["display_losses", "display_kl"]) == 0
-    assert plt.get_fignums() == [own.number]
-    plt.close(own)
 
 
 def test_a_set_of_few_images_is_trained_on_too(tmp_path):
