@@ -37,8 +37,7 @@ class Checkpoints:
     """The state of a run after each of its newest two epochs, in files vae-<epoch>.*
 
     Besides all variables it holds a record: the losses so far, and what a later run must share to
-    go on: flags, by their names, and the data set. Make it after the graph. Without a folder it
-    does nothing.
+    go on, flags and data set. Make it after the graph. Without a folder it does nothing.
     """
 
     def __init__(self, args, first_epoch, data_set):
@@ -60,8 +59,7 @@ class Checkpoints:
         """Set all variables from the newest checkpoint, if there is one.
 
         Returns the losses on record, a pair for each epoch; [] without a checkpoint. Raises
-        RunError, and changes nothing in the folder, if it is damaged, was made with other flags, or
-        has come since first_epoch was found.
+        RunError if it is damaged, was made with other flags, or is of first_epoch or later.
         """
         self._known = set(saved_epochs(self._folder))
         paths = [f"{self._folder}/vae-{epoch}" for epoch in sorted(self._known)]
@@ -86,10 +84,7 @@ class Checkpoints:
         return losses
 
     def save(self, tfs, losses):
-        """Add a checkpoint of the epoch that losses ends with.
-
-        Raises RunError, and changes nothing in the folder, if another run has saved there.
-        """
+        """Save the epoch that losses ends with; raises RunError if another run has saved, too."""
         if self._folder is None:
             return
         self._refuse(set(saved_epochs(self._folder)) - self._known)

@@ -1,10 +1,9 @@
 """Several training steps as one, compiled by XLA.
 
-A session starts each of the 300 operations of a step by itself. XLA, TensorFlow's compiler, joins
-them into a few loops over the numbers, and goes from step to step without coming back to Python.
-
-There is no second model here: what is compiled are the operations of the plain graph, with its
-gradients and its Adam, on its variables. So a checkpoint does not tell how its run was trained.
+A session starts each of the 300 operations of a step by itself. XLA, TensorFlow's compiler, fuses
+them where it can, and goes from step to step without coming back to Python. What is compiled are
+the operations of the plain graph, with its gradients and its Adam, on its variables: a checkpoint
+does not tell how its run was trained.
 """
 
 import copy

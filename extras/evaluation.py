@@ -20,8 +20,7 @@ class Metrics(NamedTuple):
 def evaluate(tfs, vae, x, y):
     """The Metrics of vae on images y, (n, n_outputs), which the encoder sees as x, (n, n_inputs).
 
-    epsilon is fed, the same standard normal numbers in every call: so two looks can be compared,
-    and none takes a random number from the training.
+    epsilon is fed, the same in every call: looks can be compared, and change nothing in training.
     """
     rng = np.random.default_rng(0)
     sums = np.zeros(3)

@@ -10,8 +10,7 @@ from extras.evaluation import decode, kl_by_dimension
 def draw_samples(tfs, vae, rng, folder):
     """samples.png: 100 images decoded from z drawn from the prior by rng, a numpy Generator."""
     z = rng.standard_normal((100, int(vae.z.shape[1])))
-    title = "Decoded from z ~ N(0, I)"
-    display_images(decode(tfs, vae, z), None, f"{folder}/samples.png", title)
+    display_images(decode(tfs, vae, z), None, f"{folder}/samples.png", "Decoded from z ~ N(0, I)")
 
 
 def draw_between(tfs, vae, images, folder):
