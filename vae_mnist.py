@@ -35,8 +35,8 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 import os
 from functools import partial
 
-# TensorFlow reads this as it is imported. Level 3 hides what its C++ code logs; its errors still
-# reach Python, as exceptions.
+# TensorFlow reads this as it is imported. Level 3 hides most of what its C++ code logs; errors
+# still reach Python, as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -332,7 +332,7 @@ def run(args):
             # Only now, when flags, data and checkpoint have been accepted, are folders made.
             check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
             log = EventLog(args.log_dir, tfs, vae, test_images)
-            unfolding = Unfolding(tfs, vae, f"before epoch {first_epoch:04d}")
+            unfolding = Unfolding(tfs, vae, first_epoch)
 
             epochs = range(len(losses), args.n_epochs)
             # Nothing is trained yet: each turn of the loop trains an epoch.
@@ -342,9 +342,9 @@ def run(args):
                 validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
                 losses.append((average_loss, validation.loss))
-                checkpoints.save(tfs, losses)
                 log.write(tfs, epoch, average_loss, validation)
-                unfolding.watch(tfs, f"after epoch {epoch:04d}")
+                checkpoints.save(tfs, losses)
+                unfolding.watch(tfs, epoch)
 
             images = mnist.test.images
             clean = evaluate(tfs, vae, images, images)

@@ -68,6 +68,8 @@ class Checkpoints:
         self._refuse({epoch for epoch in self._known if epoch >= self._first_epoch})
         try:
             there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
+            if len(losses) != max(self._known) + 1:
+                raise ValueError("renamed")
             # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
             if len(losses) <= self._flags["n_epochs"] and not self._flags["cosine_decay"]:
                 there["n_epochs"] = self._flags["n_epochs"]

@@ -1,9 +1,9 @@
 """Several training steps as one, compiled by XLA.
 
-A session starts each of the 300 operations of a step by itself. XLA, TensorFlow's compiler, fuses
-them where it can, and goes from step to step without coming back to Python. What is compiled are
-the operations of the plain graph, with its gradients and its Adam, on its variables: a checkpoint
-does not tell how its run was trained.
+A session starts each of the hundreds of operations of a step by itself. XLA, TensorFlow's compiler,
+fuses them where it can, and goes from step to step without coming back to Python. What is compiled
+are the operations of the plain graph, with its gradients and its Adam, on its variables: a
+checkpoint does not tell how its run was trained.
 """
 
 import copy
@@ -24,7 +24,7 @@ def compile_steps(vae, draw_epsilon, batch_size, n_batches):
     """
     if "jit_compile" not in inspect.signature(tf.function).parameters:
         raise RunError(f"--xla: needs TensorFlow 2.5 or newer, this is {tf.__version__}")
-    # As many as divide an epoch, up to 5,500 images: more gain nothing, and Ctrl-C waits for them.
+    # As many as divide an epoch, with 5,500 images at most: more gain nothing, and Ctrl-C waits.
     most = min(55, max(1, 5500 // batch_size))
     k = max(k for k in range(1, most + 1) if n_batches % k == 0)
     compiled = copy.copy(vae)

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import re
 import sys
-import tempfile
 
 import tensorflow.compat.v1 as tf
 
@@ -14,7 +14,7 @@ class RunError(Exception):
     """A run cannot begin or go on; the text says what was wrong, where, what to do."""
 
 
-# Errors whose own text says all of that.
+# Errors that are shown as they are.
 EXPLAINED = (DataError, RunError, FloatingPointError, MemoryError, UnicodeEncodeError)
 
 
@@ -26,8 +26,9 @@ def check_writable(*folders):
     for folder in filter(None, folders):
         try:
             os.makedirs(folder, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b"0")
+            probe = os.path.join(folder, f".{os.getpid()}.part")
+            open(probe, "wb").close()
+            os.remove(probe)
         except OSError as error:
             raise OSError(error.errno, error.strerror, folder) from error
 
@@ -46,9 +47,12 @@ def errors_in_one_line():
     except EXPLAINED as error:
         _exit(1, f"error: {str(error) or 'out of memory'}")
     except tf.errors.OpError as error:
-        # Of TensorFlow's many lines, the one that names a file or tensor and what is wrong with it.
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        lines = [s for s in str(error).splitlines() if "; " in s or "OOM " in s] or [text]
+        # Of TensorFlow's many lines, the one that names a file and what is wrong with it, which may
+        # be broken before the semicolon, or what there was no memory for.
+        text = re.sub(r"\s+; ", "; ", str(error))
+        lines = [line for line in text.splitlines() if "; " in line or "OOM " in line]
+        if not lines:
+            raise
         _exit(1, f"error: {lines[0]}")
     except KeyboardInterrupt:
         _exit(130, "interrupted: a run with --checkpoint-dir goes on after its last epoch")

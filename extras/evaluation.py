@@ -1,4 +1,4 @@
-"""How good a model is on a set of images, and what its latent space holds."""
+"""How good a model is on a set of images."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Metrics(NamedTuple):
-    """How good a model is on a set of images: means over all of them."""
+    """Means over a set of images."""
 
     rec_loss: float  # nats per image
     reg_loss: float  # nats per image
@@ -48,16 +48,3 @@ def print_test(test, clean_mse, noisy_mse):
     loss, rec, reg = test.loss, test.rec_loss, test.reg_loss
     print(f"test loss = {loss:0.6f}   rec = {rec:0.6f}   reg = {reg:0.6f}")
     print(f"test mse  = {clean_mse:0.6f} clean   {noisy_mse:0.6f} noisy", flush=True)
-
-
-def kl_by_dimension(z_mean, z_log_var):
-    """The part of each latent dimension in reg_loss, mean over images: nats, (n_neurons_z,).
-
-    z_mean, z_log_var: (n, n_neurons_z), of n images.
-    """
-    return 0.5 * (np.square(z_mean) + np.exp(z_log_var) - z_log_var - 1).mean(axis=0)
-
-
-def decode(tfs, vae, z):
-    """The images, (n, n_outputs), that latent variables z, (n, n_neurons_z), stand for."""
-    return tfs.run(vae.model, feed_dict={vae.z: z})
