@@ -1,6 +1,5 @@
 """Draws images and curves with matplotlib, and saves them as PNG."""
 
-import builtins
 import contextlib
 import math
 import os
@@ -245,9 +244,6 @@ def _as_manifold(images):
 
 def _new_figure(width, height):
     """A figure of width x height inches, in a window only where there can be one."""
-    # A program started with ! in a notebook inherits a backend that works only inside IPython.
-    if "inline" in plt.get_backend() and not hasattr(builtins, "__IPYTHON__"):
-        plt.switch_backend("agg")
     try:
         return plt.figure(figsize=(width, height))
     except ImportError:  # the backend that was asked for, or what its windows need, is not there

@@ -33,11 +33,14 @@ Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.
 """
 
 import os
+import sys
 from functools import partial
 
-# TensorFlow reads this as it is imported. Level 3 hides most of what its C++ code logs; errors
-# still reach Python, as exceptions.
+# Read as the packages are imported: TensorFlow's log level (its errors reach Python anyway), and
+# matplotlib's backend, which a program started with ! in a notebook inherits but cannot use.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
+    os.environ.pop("MPLBACKEND")
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -97,10 +100,7 @@ def add_params(params, name, n_in, n_out):
 
 
 def dense(layer, n_units, params, name):
-    """layer, (batch, n), times new weights plus a new bias: (batch, n_units), not yet activated.
-
-    The new parameters are called "w_" + name and "b_" + name.
-    """
+    """layer, (batch, n), times new weights plus a new bias: (batch, n_units), not yet activated."""
     add_params(params, name, int(layer.shape[1]), n_units)
     return tf.matmul(layer, params[f"w_{name}"]) + params[f"b_{name}"]
 
@@ -183,9 +183,8 @@ def reconstruction_loss(y, model):
 def regularization_loss(z_mean, z_log_var):
     """KL(q(z|x) || p(z)) for the prior p(z) = N(0, I): nats per image, (batch,).
 
-    z_mean, z_log_var: (batch, n_neurons_z). It tells how far q(z|x) is from the prior, and is 0
-    where they are equal. For two normal distributions there is a formula, so no sample is needed.
-    Kingma and Welling 2014, appendix B.
+    z_mean, z_log_var: (batch, n_neurons_z). It is 0 where q(z|x) equals the prior. For two normal
+    distributions there is a formula: no sample is needed. Kingma and Welling 2014, appendix B.
     """
     # Step 14: reg_loss. The sum of both is in VAE.
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)

@@ -64,7 +64,9 @@ def process(small, tmp_path_factory):
     cwd.mkdir()
     write_data_set(tmp / "Ziffern für später", 5600, 200)
     flags = ["--data-dir", tmp / "Ziffern für später", "--figures-dir", folder.relative_to(cwd)]
-    env = environment(HOME=None, MPLBACKEND="TkAgg", LC_ALL="C", **DEFAULTS)
+    env = environment(
+        HOME=None, MPLBACKEND="module://matplotlib_inline.backend_inline", LC_ALL="C", **DEFAULTS
+    )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "universal_newlines": True}
     with subprocess.Popen(command(*small(*flags)), cwd=str(cwd), env=env, **pipes) as process:
         killer = threading.Timer(120, process.kill)
