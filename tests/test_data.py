@@ -316,7 +316,7 @@ def test_a_batch_without_an_image_is_refused_and_changes_nothing(n, batch_size):
     assert n == 0 or walk(data_set, n, shuffle=False) == list(range(n))
 
 
-def told(data_set):
+def answers(data_set):
     """All that a data set gives, from its images to the batches of some epochs."""
     yield from (data_set.images, data_set.labels)
     np.random.seed(4)
@@ -337,7 +337,7 @@ def test_tensorflows_own_module_gives_the_same_but_for_the_last_bit(small_data, 
         args = (False, True, getattr(tf, args), False, 5300, None, "http://nowhere")
     parts = data.read_data_sets(str(small_data), *args)
     for part, same in zip(parts, original.read_data_sets(str(small_data), *args)):
-        for found, expected in zip(list(told(part)), list(told(same))):
+        for found, expected in zip(list(answers(part)), list(answers(same))):
             assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
             if found.dtype == np.float32:  # divided by 255, or multiplied by 1 / 255
                 np.testing.assert_array_max_ulp(found, expected, 1)
@@ -370,8 +370,8 @@ def test_mixed_noise_has_for_each_image_a_strength_of_its_own_from_none_to_one_h
     assert np.median(strengths) == pytest.approx(0.5 / 16, abs=0.02)
     assert strengths.min() < 0.001
     assert 0.45 < strengths.max() < 0.53
-    told = strengths > 0.001  # the others are lost in the rounding of the grey they are added to
-    scaled = noise[told] / strengths[told, None]
+    seen = strengths > 0.001  # the others are lost in the rounding of the grey they are added to
+    scaled = noise[seen] / strengths[seen, None]
     assert (abs(scaled) < 1).mean() == pytest.approx(0.6827, abs=0.005)
 
 

@@ -1,6 +1,6 @@
 """Whatever a user can cause to go wrong: one line that names it, and nothing half done.
 
-What is wrong with a flag itself is told in test_flags.py.
+What is wrong with a flag itself is tested in test_flags.py.
 """
 
 import errno

@@ -188,7 +188,7 @@ def test_the_tests_lines_tell_what_was_learned_and_both_squared_errors(capsys):
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
-def test_a_loss_that_is_not_finite_is_told_with_its_place(loss):
+def test_a_loss_that_is_not_finite_is_reported_with_its_place(loss):
     check_finite(3e38, "epoch 8")
     advice = "try a lower --learning-rate, or --max-log-var 2"
     with pytest.raises(FloatingPointError, match=f"^loss is {loss} in epoch 8: {advice}$"):
