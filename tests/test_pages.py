@@ -2,10 +2,14 @@
 
 import re
 import shlex
+import subprocess
+import sys
 
+import matplotlib.image
+import numpy as np
 import pytest
 
-from program import ROOT
+from program import ROOT, call
 from extras.flags import parse_flags
 
 NAMES = ["README", "docs/idea", "docs/listing", "docs/results"]
@@ -134,3 +138,39 @@ def test_the_lines_of_code_that_are_explained_are_in_the_program():
     lines = [text for text in code if "\n" not in text]
     assert len(lines) == 4
     assert [line for line in lines if line not in program] == []
+
+
+# The programs on the pages
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder beside the program's files, with the checkpoints of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("vae_mnist.py", "data.py", "display.py", "extras", "MNIST_data"):
+        (folder / name).symlink_to(ROOT / name)
+    words = ["--n-epochs", "1", "--checkpoint-dir", folder / "checkpoints"]
+    assert call(*words, "--figures-dir", folder / "figures") == 0
+    return folder
+
+
+def programs():
+    """The programs for a trained model, as they stand on the pages."""
+    code = [code for path in ENGLISH for kind, code in blocks(read(path)) if kind == "python"]
+    return [text for text in code if text.startswith("from vae_mnist import VAE")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(programs())))
+def test_each_program_runs_as_it_stands_and_shows_what_it_says(number, trained):
+    text = programs()[number]
+    (trained / "program.py").write_text(text, encoding="utf-8")
+    pipes = {"stdout": subprocess.PIPE, "universal_newlines": True}
+    words = [sys.executable, "program.py"]
+    done = subprocess.run(words, cwd=str(trained), timeout=600, check=True, **pipes)
+    pictures = re.findall(r'path="(.*?\.png)"', text)
+    for name in pictures:
+        assert np.ptp(matplotlib.image.imread(str(trained / name))) > 0.5
+    printed = [float(number) for number in re.findall(r"\d+\.\d+", done.stdout)]
+    # After one epoch the loss is about 147, and above minus the logarithm of p(y).
+    assert pictures or 120 < printed[1] < printed[0] < 160
