@@ -98,7 +98,7 @@ def display_manifold(images, path=None):
     _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
 
 
-def save_unfolding(frames, path, side=420):
+def save_animation(frames, path, side=420):
     """Write at path, as an animated GIF, how the images of a latent space change.
 
     frames: pairs of a title and images, (k * k, 784), decoded from prior_grid(k). side: pixels, of
@@ -208,6 +208,7 @@ def pictures_of_a_run():
     try:
         with plt.style.context("default"):
             yield
+            show()
     finally:
         _keep_saved = False
         if not plt.isinteractive():

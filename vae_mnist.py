@@ -36,31 +36,30 @@ import os
 import sys
 from functools import partial
 
-# Read as the packages are imported: TensorFlow's log level (its errors reach Python anyway), and
-# matplotlib's backend, which a program started with ! in a notebook inherits but cannot use.
+# TensorFlow reads its log level as it is imported. (What is an error reaches Python anyway.)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow may import matplotlib, which reads the name of its backend. A program that is started
+# with ! in a notebook inherits the notebook's own, which it cannot use.
 if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
     os.environ.pop("MPLBACKEND")
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from data import pick_test_images, read_data_sets
-from display import display_images
+from data import add_mixed_noise, add_noise, pick_test_images, read_data_sets
+from display import display_compared, display_images, display_losses, pictures_of_a_run
 
-# For what the book does not have:
-from data import MNIST_DATA, add_mixed_noise, add_noise
-from display import display_compared, display_losses, pictures_of_a_run, show
+# What the book does not have. But for progress, it is for run(), after the book's last step.
 from extras.checkpoints import Checkpoints, next_epoch
 from extras.compiled import compile_steps
-from extras.errors import RunError, check_writable, errors_in_one_line
+from extras.errors import RunError, errors_in_one_line, make_folders
 from extras.evaluation import check_finite, evaluate, print_test
 from extras.event_log import EventLog
 from extras.flags import parse_flags
-from extras.pictures import Unfolding, draw_between, draw_latent_space, draw_samples
+from extras.pictures import Animation, draw_between, draw_latent_space, draw_samples
 from extras.progress import progress
 
-# Step 1: the hyperparameters. n_batches follows from the data, in train().
+# Step 1: the hyperparameters. n_batches follows from the data, in train_epoch().
 learning_rate = 0.001
 n_epochs = 20
 batch_size = 100
@@ -90,18 +89,21 @@ def placeholders(n_inputs, n_outputs):
 def add_params(params, name, n_in, n_out):
     """Add a weight matrix, (n_in, n_out), and a bias, (n_out,), to params and to the graph.
 
-    Both there and here their names are "w_" + name and "b_" + name: tf.Variable, which the book has
-    for biases, would put the name scope before them.
+    In both they are called "w_" + name and "b_" + name.
     """
-    w_name, b_name = f"w_{name}", f"b_{name}"
-    glorot, zeros = tf.glorot_uniform_initializer(), tf.zeros_initializer()
+    w_name = f"w_{name}"
+    b_name = f"b_{name}"
+    glorot = tf.glorot_uniform_initializer()
     params[w_name] = tf.get_variable(name=w_name, shape=[n_in, n_out], initializer=glorot)
+    # The book has tf.Variable here, whose names would not be those in params: see VAE.
+    zeros = tf.zeros_initializer()
     params[b_name] = tf.get_variable(name=b_name, shape=[n_out], initializer=zeros)
 
 
 def dense(layer, n_units, params, name):
     """layer, (batch, n), times new weights plus a new bias: (batch, n_units), not yet activated."""
-    add_params(params, name, int(layer.shape[1]), n_units)
+    n_in = int(layer.shape[1])  # int(): in TensorFlow 1 the size of a dimension is an object
+    add_params(params, name, n_in, n_units)
     return tf.matmul(layer, params[f"w_{name}"]) + params[f"b_{name}"]
 
 
@@ -115,7 +117,7 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     """
     # Step 7: the input layer.
     layer = x
-    # Step 8: the hidden layers.
+    # Step 8: the hidden layers, with w_e_0000 and b_e_0000, w_e_0001 and b_e_0001.
     n_layers = len(n_neurons)
     for i in range(0, n_layers):
         layer = activation(dense(layer, n_neurons[i], params, f"e_{i:04d}"))
@@ -151,31 +153,31 @@ def decoder(z, params, n_neurons, n_outputs, activation):
 
     Returns (batch, n_outputs), in 0..1. Kingma and Welling 2014, appendix C.1.
     """
-    # Step 12: the hidden layers.
+    # Step 12: the hidden layers, with w_d_0001 and b_d_0001, w_d_0000 and b_d_0000.
     layer = z
     n_layers = len(n_neurons)
     for i in range(n_layers - 1, -1, -1):
         layer = activation(dense(layer, n_neurons[i], params, f"d_{i:04d}"))
     # Step 13: the output layer. "d_z_mean" is the book's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
-    # The book also makes w_d_z_log_var and b_d_z_log_var, but never uses them: the variance of a
-    # pixel that is white or black (a Bernoulli distribution) follows from its mean.
-    add_params(params, "d_z_log_var", n_neurons[0], n_outputs)
+    # The book makes these two as well, and nothing uses them: the variance of a pixel that is white
+    # or black (a Bernoulli distribution) follows from its mean. They are here to complete params.
+    add_params(params, "d_z_log_var", int(layer.shape[1]), n_outputs)
     return model
 
 
 def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
-    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) where each pixel of y is 0 or 1. A grey
-    pixel y costs what a white one would, times y, plus what a black one would, times 1 - y: even
-    where model equals y, some loss remains, log 2 at 0.5. Kingma and Welling 2014, appendix C.1,
-    equation 11.
+    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) if each pixel of y is 0 or 1. A grey
+    pixel costs a part y of what a white one would and a part 1 - y of what a black one would. That
+    is least where model equals y, but not 0: log 2 where both are 0.5. Kingma and Welling 2014,
+    appendix C.1, equation 11.
     """
     # Step 14: rec_loss.
     log_white = tf.log(1e-10 + model)
-    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1, so its logarithm is -inf.
-    # Brackets do not help: TensorFlow joins the two constants again. It leaves a maximum alone.
+    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1: its logarithm is -inf. The same
+    # holds for 1e-10 + (1 - model), as TensorFlow joins the two constants. It keeps a maximum.
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
 
@@ -183,16 +185,19 @@ def reconstruction_loss(y, model):
 def regularization_loss(z_mean, z_log_var):
     """KL(q(z|x) || p(z)) for the prior p(z) = N(0, I): nats per image, (batch,).
 
-    z_mean, z_log_var: (batch, n_neurons_z). It is 0 where q(z|x) equals the prior. For two normal
-    distributions there is a formula: no sample is needed. Kingma and Welling 2014, appendix B.
+    z_mean, z_log_var: (batch, n_neurons_z). It is the mean of log q(z|x) - log p(z) over z drawn
+    from q(z|x), and 0 only where the two are equal. In one dimension, with mean m and variance v,
+    log q is -(log(2 pi v) + (z - m)^2 / v) / 2, and log p is -(log(2 pi) + z^2) / 2. The mean of
+    (z - m)^2 is v and that of z^2 is m^2 + v, which leaves (m^2 + v - log v - 1) / 2: no sample is
+    needed. Kingma and Welling 2014, appendix B.
     """
     # Step 14: reg_loss. The sum of both is in VAE.
     return -0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var), 1)
 
 
 def minimize(loss, learning_rate):
-    """The operation that takes one step of Adam to lower loss, and counts it as a global step."""
-    # Step 15: the optimizer.
+    """The operation that takes one step of Adam to lower loss."""
+    # Step 15: the optimizer. The book does not count the steps; --cosine-decay needs their number.
     step = tf.train.get_or_create_global_step()
     return tf.train.AdamOptimizer(learning_rate=learning_rate).minimize(loss, global_step=step)
 
@@ -222,6 +227,8 @@ class VAE:
         # Step 2: every weight and bias by its name.
         self.params = params = {}
         self.x, self.y = placeholders(n_inputs, n_outputs)
+        # A name scope is a box in TensorBoard's picture of the graph. It stands before the names of
+        # operations and of tf.Variable's variables, but not of tf.get_variable's.
         with tf.name_scope("encoder"):
             self.z_mean, self.z_log_var = encoder(
                 self.x, params, n_neurons, n_neurons_z, activation, max_log_var
@@ -242,30 +249,27 @@ class VAE:
             self.optimizer = minimize(self.loss, learning_rate)
 
 
-def train(tfs, vae, mnist, epochs=range(n_epochs), batch_size=batch_size, noise=None):
-    """Train in the session tfs. A generator: each next() trains an epoch and yields its mean loss.
+def train_epoch(tfs, steps, mnist, epoch, batch_size, noise=None):
+    """Train for one epoch in the session tfs, and return its mean loss, in nats per image.
 
-    Between two epochs the caller may use the session. mnist: as read_data_sets() gives it. epochs:
-    their numbers. noise: a function from y to x; None: x is y, as in the book. Raises ValueError if
-    there are fewer images than batch_size.
+    steps: a VAE, or whatever has its x, y, optimizer and loss. mnist: as read_data_sets() gives it,
+    with at least batch_size training images. epoch: its number. noise: a function from y to x;
+    None: x is y, as in the book.
     """
     # Step 1, continued: the number of batches in an epoch.
     n_batches = mnist.train.num_examples // batch_size
-    if n_batches == 0:
-        raise ValueError(f"batch_size {batch_size}: there are {mnist.train.num_examples} images")
-    # Step 16: the training.
-    for epoch in epochs:
-        epoch_loss = 0.0
-        for batch in progress(n_batches, f"epoch {epoch:04d}"):
-            X_batch, _ = mnist.train.next_batch(batch_size)
-            feed_dict = {vae.x: X_batch if noise is None else noise(X_batch), vae.y: X_batch}
-            _, batch_loss = tfs.run([vae.optimizer, vae.loss], feed_dict=feed_dict)
-            # NumPy 2 keeps a float32 plus a Python float in float32: the sum would lose decimals.
-            epoch_loss += float(batch_loss)
-        average_loss = epoch_loss / n_batches
-        if epoch % 10 == 9 or epoch == 0:
-            print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
-        yield average_loss
+    # Step 16: the training. The loop over the epochs is in run().
+    epoch_loss = 0.0
+    for batch in progress(n_batches, f"epoch {epoch:04d}"):
+        X_batch, _ = mnist.train.next_batch(batch_size)
+        feed_dict = {steps.x: X_batch if noise is None else noise(X_batch), steps.y: X_batch}
+        _, batch_loss = tfs.run([steps.optimizer, steps.loss], feed_dict=feed_dict)
+        # NumPy 2 keeps a float32 plus a Python float in float32: the sum would lose decimals.
+        epoch_loss += float(batch_loss)
+    average_loss = epoch_loss / n_batches
+    if epoch % 10 == 9 or epoch == 0:
+        print(f"epoch: {epoch:04d}   loss = {average_loss:0.6f}", flush=True)
+    return average_loss
 
 
 def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_dir):
@@ -293,23 +297,30 @@ def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_d
 
 def run(args):
     """Run the program as the flags say: read the data, build the graph, train, test and draw."""
-    first_epoch = next_epoch(args.checkpoint_dir)  # 0, or the one after those of an earlier run
-    seed = args.seed + first_epoch  # a later run draws new random numbers for its training,
-    test_rng = np.random.default_rng(args.seed)  # and the same ones for its test
+    # 0, or the epoch after the last one that an earlier run saved.
+    first_epoch = next_epoch(args.checkpoint_dir)
+    # A run that goes on draws new random numbers for its training, and the same ones for its test.
+    seed = args.seed + first_epoch
+    test_rng = np.random.default_rng(args.seed)
 
+    # validation_size: None stands for 5,000 images, or a tenth of a smaller set.
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
-    n_images, n_batches = mnist.train.num_examples, mnist.train.num_examples // args.batch_size
+    test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
+    n_images = mnist.train.num_examples
+    n_batches = n_images // args.batch_size
     if n_batches == 0:
         raise RunError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
-    test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
 
-    # Random numbers that neither the test nor the other uses, hence the 1 and the 2.
-    noise, noise_rng = None, np.random.default_rng([1, args.seed, first_epoch])
-    validation_x, validation_rng = mnist.validation.images, np.random.default_rng([2, args.seed])
+    # In the book, the encoder sees the images as they are.
+    noise = None
+    validation_x = mnist.validation.images
+    # The first number keeps apart the random numbers of training, of validation and of the test.
+    noise_rng = np.random.default_rng([1, args.seed, first_epoch])
     if args.denoise:
         noise = partial(add_noise, rng=noise_rng)
-        validation_x = add_noise(validation_x, validation_rng)
-    elif args.mixed_noise:  # this helps the training; the task is still clean images
+        validation_x = add_noise(validation_x, np.random.default_rng([2, args.seed]))
+    elif args.mixed_noise:
+        # This helps the training. The task is still clean images.
         noise = partial(add_mixed_noise, rng=noise_rng)
 
     with tf.Graph().as_default():
@@ -318,37 +329,46 @@ def run(args):
         if args.cosine_decay:
             step = tf.train.get_or_create_global_step()
             rate = tf.train.cosine_decay(rate, step, n_batches * args.n_epochs)
-        size = {"n_neurons": args.n_neurons, "n_neurons_z": args.n_neurons_z}
-        vae = VAE(rate, activation=args.activation, max_log_var=args.max_log_var, **size)
-        stepper, steps_per_call = vae, 1
-        if args.xla:  # the same variables, but each call of its optimizer takes several steps
-            stepper, steps_per_call = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
+        vae = VAE(
+            rate,
+            n_neurons=args.n_neurons,
+            n_neurons_z=args.n_neurons_z,
+            activation=args.activation,
+            max_log_var=args.max_log_var,
+        )
+        # What train_epoch() calls for each batch: one training step.
+        steps = vae
+        batch_size = args.batch_size
+        if args.xla:
+            # Several steps in one call, on the images of as many batches, with the same variables.
+            steps, batch_size = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
         checkpoints = Checkpoints(args, first_epoch, mnist.train)
 
         with tf.Session() as tfs:
             tf.global_variables_initializer().run()
             losses = checkpoints.restore(tfs)
             # Only now, when flags, data and checkpoint have been accepted, are folders made.
-            check_writable(args.figures_dir, args.checkpoint_dir, args.log_dir)
+            make_folders(args.figures_dir, args.checkpoint_dir, args.log_dir)
             log = EventLog(args.log_dir, tfs, vae, test_images)
-            unfolding = Unfolding(tfs, vae, first_epoch)
+            animation = Animation(tfs, vae, first_epoch)
 
-            epochs = range(len(losses), args.n_epochs)
-            # Nothing is trained yet: each turn of the loop trains an epoch.
-            averages = train(tfs, stepper, mnist, epochs, steps_per_call * args.batch_size, noise)
-            for epoch, average_loss in zip(epochs, averages):
+            # Step 16, continued: the loop over the epochs, from the first that is not on record.
+            for epoch in range(len(losses), args.n_epochs):
+                average_loss = train_epoch(tfs, steps, mnist, epoch, batch_size, noise)
                 check_finite(average_loss, f"epoch {epoch}")
                 validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
                 losses.append((average_loss, validation.loss))
+                # In this order, a kill between the two leaves an epoch twice in the log, not none.
                 log.write(tfs, epoch, average_loss, validation)
                 checkpoints.save(tfs, losses)
-                unfolding.watch(tfs, epoch)
+                animation.watch(tfs, epoch)
 
             images = mnist.test.images
             clean = evaluate(tfs, vae, images, images)
             noisy = evaluate(tfs, vae, add_noise(images, test_rng), images)
-            test = noisy if args.denoise else clean  # the task that was trained
+            # The loss of the task that was trained.
+            test = noisy if args.denoise else clean
             print_test(test, clean.mse, noisy.mse)
 
             folder = args.figures_dir
@@ -358,16 +378,19 @@ def run(args):
             draw_between(tfs, vae, test_images, folder)
             draw_latent_space(tfs, vae, mnist.test, folder)
             display_losses(losses, f"{folder}/loss.png")
-            unfolding.save(f"{folder}/manifold.gif")
+            animation.save(f"{folder}/manifold.gif")
     print(f"pictures in {folder}", flush=True)
-    check_finite(test.loss + clean.mse + noisy.mse, "the test")  # last: its pictures are there
-    show()
+    # Last, so that the pictures are there.
+    for number in (test.loss, clean.mse, noisy.mse):
+        check_finite(number, "the test")
 
 
 def main(argv=None):
     """Run the program with the flags in argv, a list of words; None: those of the command line.
 
-    In a notebook: main([]). Errors are raised, not printed.
+    In a notebook: main([]). Prints the results on stdout and, on a terminal, its progress on
+    stderr. Raises what errors_in_one_line() makes a line of, such as data.DataError or OSError;
+    only a flag that makes no sense is told on stderr, and raises SystemExit.
     """
     args = parse_flags(
         argv,
@@ -377,7 +400,6 @@ def main(argv=None):
         n_neurons=n_neurons,
         n_neurons_z=n_neurons_z,
         activation=activation,
-        data_dir=MNIST_DATA,
     )
     tf.logging.set_verbosity(tf.logging.ERROR)
     with pictures_of_a_run():

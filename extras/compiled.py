@@ -6,32 +6,40 @@ are the operations of the plain graph, with its gradients and its Adam, on its v
 checkpoint does not tell how its run was trained.
 """
 
-import copy
 import inspect
+from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from extras.errors import RunError
 
 
-def compile_steps(vae, draw_epsilon, batch_size, n_batches):
-    """vae with another x, y, optimizer and loss, and k, the number of training steps in one of its.
+class Steps(NamedTuple):
+    """What a session runs to take several training steps at once."""
 
-    One run of that optimizer takes k steps, on the k * batch_size rows that it is fed, and loss is
-    the mean of their losses. n_batches: the steps of an epoch. draw_epsilon: as in the graph, a
-    function from a tensor to noise in its shape. Raises RunError if TensorFlow cannot compile these
-    steps as one function.
+    x: Any  # placeholders for the images of all these steps
+    y: Any
+    optimizer: Any  # the operation that takes the steps
+    loss: Any  # the mean of their losses
+
+
+def compile_steps(vae, draw_epsilon, batch_size, n_batches):
+    """The training steps of vae as Steps, and the number of images that those are fed.
+
+    n_batches: the steps of an epoch, which is a multiple of those of one call. draw_epsilon: as in
+    the graph, a function from a tensor to noise in its shape. Raises RunError if TensorFlow cannot
+    compile these steps as one function.
     """
     if "jit_compile" not in inspect.signature(tf.function).parameters:
         raise RunError(f"--xla: needs TensorFlow 2.5 or newer, this is {tf.__version__}")
     # As many as divide an epoch, with 5,500 images at most: more gain nothing, and Ctrl-C waits.
     most = min(55, max(1, 5500 // batch_size))
     k = max(k for k in range(1, most + 1) if n_batches % k == 0)
-    compiled = copy.copy(vae)
-    compiled.x = tf.placeholder(tf.float32, [k * batch_size, vae.x.shape[1]])
-    compiled.y = tf.placeholder(tf.float32, [k * batch_size, vae.y.shape[1]])
+    n_images = k * batch_size
+    x = tf.placeholder(tf.float32, [n_images, vae.x.shape[1]])
+    y = tf.placeholder(tf.float32, [n_images, vae.y.shape[1]])
     # Drawn before XLA's part, whose own random numbers take longer than a layer.
-    epsilon = draw_epsilon(tf.zeros([k * batch_size, vae.z.shape[1]]))
+    epsilon = draw_epsilon(tf.zeros([n_images, vae.z.shape[1]]))
 
     def mean_loss(*rows):
         batches = [tf.reshape(tensor, [k, batch_size, -1]) for tensor in rows]
@@ -44,15 +52,13 @@ def compile_steps(vae, draw_epsilon, batch_size, n_batches):
         first = [0, tf.constant(0, tf.float64)]
         return tf.while_loop(lambda i, total: i < k, step, first)[1] / k
 
-    compiled_mean_loss = tf.function(mean_loss, autograph=False, jit_compile=True)
-    compiled.loss = compiled_mean_loss(compiled.x, compiled.y, epsilon)
-    compiled.optimizer = compiled.loss.op
-    if "PartitionedCall" not in compiled.optimizer.type or not tf.resource_variables_enabled():
+    loss = tf.function(mean_loss, autograph=False, jit_compile=True)(x, y, epsilon)
+    if "PartitionedCall" not in loss.op.type or not tf.resource_variables_enabled():
         raise RunError(
             "--xla: cannot compile the steps as one function: leave it out, or what switches that "
             "off, tf.disable_v2_behavior() or tf.config.run_functions_eagerly(True)"
         )
-    return compiled, k
+    return Steps(x, y, loss.op, loss), n_images
 
 
 def clone_step(vae, batch):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
@@ -18,18 +19,25 @@ class RunError(Exception):
 EXPLAINED = (DataError, RunError, FloatingPointError, MemoryError, UnicodeEncodeError)
 
 
-def check_writable(*folders):
+def make_folders(*folders):
     """Make each folder that is missing, and see that a file can be written there; skips None.
 
-    Raises OSError, with the folder as its filename, where it cannot.
+    Raises OSError, with the folder as its filename, where it cannot. Then none that it made stays.
     """
+    made = []
     for folder in filter(None, folders):
         try:
-            os.makedirs(folder, exist_ok=True)
-            probe = os.path.join(folder, f".{os.getpid()}.part")
-            open(probe, "wb").close()
-            os.remove(probe)
+            for level in [*reversed(Path(folder).parents), Path(folder)]:
+                if not level.is_dir():
+                    level.mkdir(exist_ok=True)
+                    made.append(level)
+            probe = Path(folder, f".{os.getpid()}.part")
+            probe.touch()
+            probe.unlink()
         except OSError as error:
+            for level in reversed(made):
+                with contextlib.suppress(OSError):  # it is another's by now, if it is not empty
+                    level.rmdir()
             raise OSError(error.errno, error.strerror, folder) from error
 
 

@@ -20,19 +20,26 @@ class Metrics(NamedTuple):
 def evaluate(tfs, vae, x, y):
     """The Metrics of vae on images y, (n, n_outputs), which the encoder sees as x, (n, n_inputs).
 
-    epsilon is fed, the same in every call: looks can be compared, and change nothing in training.
+    epsilon is fed, the same in every call, so that evaluations can be compared and change nothing
+    in training.
     """
     rng = np.random.default_rng(0)
-    sums = np.zeros(3)
+    rec_sum = 0.0
+    reg_sum = 0.0
+    mse_sum = 0.0
     for i in range(0, len(y), 1000):  # in parts, to save memory
-        X, Y = x[i : i + 1000], y[i : i + 1000]
+        X = x[i : i + 1000]
+        Y = y[i : i + 1000]
         epsilon = rng.standard_normal((len(Y), int(vae.z.shape[1])), dtype=np.float32)
         feed_dict = {vae.x: X, vae.y: Y, vae.epsilon: epsilon}
         found = tfs.run([vae.rec_loss, vae.reg_loss, vae.model], feed_dict=feed_dict)
-        # Summed in float64: float32 would lose decimals.
+        # float32 would lose decimals.
         rec_loss, reg_loss, model = (part.astype(np.float64) for part in found)
-        sums += [rec_loss.sum(), reg_loss.sum(), np.square(model - Y).mean(axis=1).sum()]
-    return Metrics(*sums / len(y))
+        rec_sum += rec_loss.sum()
+        reg_sum += reg_loss.sum()
+        mse_sum += np.square(model - Y).mean(axis=1).sum()
+    n = len(y)
+    return Metrics(rec_sum / n, reg_sum / n, mse_sum / n)
 
 
 def check_finite(loss, where):

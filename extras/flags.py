@@ -4,6 +4,8 @@ import argparse
 
 import tensorflow.compat.v1 as tf
 
+from data import MNIST_DATA
+
 ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 
@@ -40,7 +42,9 @@ def parse_flags(argv, **defaults):
     argv: a list of words, or None for those of the command line. defaults: by name, the values of
     flags that are not given and have none here; activation is a function here and in the result.
     """
-    parser = argparse.ArgumentParser(description="Train a variational autoencoder on MNIST.")
+    description = "Train a variational autoencoder on MNIST."
+    # Not Python's own name for the program, which in a notebook is ipykernel_launcher.py.
+    parser = argparse.ArgumentParser("vae_mnist.py", description=description)
     # One line: the usage is for --help.
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
 
@@ -62,7 +66,8 @@ def parse_flags(argv, **defaults):
     flag("--xla", "compile the training", action="store_true")
     flag("--seed", "seed of all random numbers", default=123, type=within(int, 0, 2**31 - 1))
     # Not the whole path, which stdout may have no letters for.
-    flag("--data-dir", "where the four data files are", "MNIST_data", type=folder_name)
+    data_dir = {"default": MNIST_DATA, "type": folder_name}
+    flag("--data-dir", "where the four data files are", "MNIST_data", **data_dir)
     flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)
     flag("--checkpoint-dir", "save every epoch here, or go on from it", type=folder_name)
     flag("--log-dir", "write a log for TensorBoard here", type=folder_name)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from display import display_images, display_kl, display_latent, display_manifold
-from display import prior_grid, save_unfolding
+from display import prior_grid, save_animation
 
 
 def draw_samples(tfs, vae, rng, folder):
@@ -29,7 +29,8 @@ def draw_between(tfs, vae, images, folder):
 def draw_latent_space(tfs, vae, data_set, folder):
     """kl.png: how much each dimension is used by the images of data_set.
 
-    Of two dimensions also latent.png, where the images are, and manifold.png, what is where.
+    With two dimensions also latent.png, where the images lie, and manifold.png, what each point
+    decodes to.
     """
     feed_dict = {vae.x: data_set.images}
     z_mean, z_log_var = tfs.run([vae.z_mean, vae.z_log_var], feed_dict=feed_dict)
@@ -42,14 +43,15 @@ def draw_latent_space(tfs, vae, data_set, folder):
         display_manifold(images, f"{folder}/manifold.png")
 
 
-class Unfolding:
-    """manifold.gif: how a latent space of two dimensions changes. Of any other it keeps nothing.
+class Animation:
+    """manifold.gif: how a latent space of two dimensions changes. With any other it does nothing.
 
     Its frames are of the epochs since the program was started: of the first 20 and every tenth.
     """
 
     def __init__(self, tfs, vae, first_epoch):
-        self._vae, self._frames = vae, []
+        self._vae = vae
+        self._frames = []
         self.watch(tfs, first_epoch, "before")
 
     def watch(self, tfs, epoch, when="after"):
@@ -61,4 +63,4 @@ class Unfolding:
     def save(self, path):
         """Write the animation, if there was a change: a run that trains no more has none."""
         if len(self._frames) > 1:
-            save_unfolding(self._frames, path)
+            save_animation(self._frames, path)

@@ -37,8 +37,8 @@ def trained(compiled):
         vae = vae_mnist.VAE(rate, **SIZES)
         parts = vae
         if compiled:
-            parts, k = compile_steps(vae, lambda z: tf.constant(noise), BATCH, N_STEPS)
-            assert k == N_STEPS
+            parts, n_images = compile_steps(vae, lambda z: tf.constant(noise), BATCH, N_STEPS)
+            assert n_images == N_STEPS * BATCH
         tf.global_variables_initializer().run()
         for key in sorted(vae.params):
             variable = vae.params[key]
@@ -79,8 +79,8 @@ def test_one_compiled_step_equals_as_many_of_the_plain_graphs():
 def test_an_epoch_is_divided_into_calls_of_the_same_length(batch_size, n_batches, k):
     with tf.Graph().as_default():
         vae = vae_mnist.VAE(**SIZES)
-        compiled, steps = compile_steps(vae, tf.zeros_like, batch_size, n_batches)
-        assert (steps, compiled.x.shape.as_list()) == (k, [k * batch_size, 9])
+        steps, n_images = compile_steps(vae, tf.zeros_like, batch_size, n_batches)
+        assert (n_images, steps.x.shape.as_list()) == (k * batch_size, [k * batch_size, 9])
 
 
 # The program.

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from display import display_compared, display_images, display_kl, display_latent, display_losses
-from display import display_manifold, pictures_of_a_run, prior_grid, save_unfolding, show
+from display import display_manifold, pictures_of_a_run, prior_grid, save_animation
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -77,7 +77,7 @@ FIGURES = {
     "losses": lambda path=None: display_losses([(3, 4), (2, 3)], path),
     "kl": lambda path=None: display_kl([3, 4], path),
 }
-SAVED = {**FIGURES, "unfolding": lambda path: save_unfolding([("one", np.eye(784)[:4])], path)}
+SAVED = {**FIGURES, "unfolding": lambda path: save_animation([("one", np.eye(784)[:4])], path)}
 # A style of the user's own; with usetex, drawing fails where there is no LaTeX.
 STYLE = {"image.origin": "lower", "figure.facecolor": "black", "text.usetex": True}
 
@@ -191,7 +191,7 @@ def test_an_animation_has_a_frame_for_each_pair_with_each_image_where_its_z_is(t
     black = np.zeros((4, 784))
     corner = black + (prior_grid(2) > 0).all(axis=1)[:, None]
     frames = [("before", black), ("after", corner), ("later", black)]
-    save_unfolding(frames, tmp_path / "manifold.gif", side=112)
+    save_animation(frames, tmp_path / "manifold.gif", side=112)
     with Image.open(str(tmp_path / "manifold.gif")) as gif:
         assert (gif.n_frames, gif.info["duration"]) == (3, 500)
         for i, there in enumerate([False, True, False]):
@@ -288,7 +288,6 @@ def test_a_figure_is_shown_at_once_or_saved_and_shown_at_the_end_of_a_run(draw, 
     with pictures_of_a_run():
         draw(tmp_path / "picture.png")
         draw(tmp_path / "picture.png")
-        show()
     # A notebook would show what is returned as well.
     assert draw() is None
     assert (shown, plt.get_fignums()) == ([[1, 2], [1]], [])

@@ -41,7 +41,7 @@ def test_a_run_with_all_its_looks_trains_as_the_bare_loop_does(logged, small_dat
         tf.set_random_seed(123)
         vae = vae_mnist.VAE(n_neurons=[16], n_neurons_z=2)
         tf.global_variables_initializer().run()
-        bare = list(vae_mnist.train(tfs, vae, mnist, range(4), 50))
+        bare = [vae_mnist.train_epoch(tfs, vae, mnist, epoch, 50) for epoch in range(4)]
     assert [training for training, _ in logged.losses] == bare
 
 

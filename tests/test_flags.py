@@ -11,22 +11,20 @@ from extras import flags
 from extras.flags import shared_flags
 from program import call
 
-NO_NUMBER = ["many", "-1", "nan", "inf", "-inf", "1e400", ""]
-NO_INTEGER = [*NO_NUMBER, "1.5", "1" + 30 * "0"]
 ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
 REFUSED = {
-    "--learning-rate": [*NO_NUMBER, "0", "-0.001", "0,001", "1e31", "1e-31", "1e-400"],
-    "--n-epochs": [*NO_INTEGER, "0", "1000001"],
-    "--batch-size": [*NO_INTEGER, "0", "1000001"],
-    "--n-neurons": [*NO_INTEGER, "0", "10001"],
-    "--n-neurons-z": [*NO_INTEGER, "0", "10001"],
-    "--activation": ["gelu", "TANH", "None", ""],
-    "--max-log-var": [*(number for number in NO_NUMBER if number != "-1"), "31", "-30.5"],
-    "--seed": [*NO_INTEGER, "2147483648"],
+    "--learning-rate": ["many", "nan", "inf", "0", "-0.001", "1e31"],
+    "--n-epochs": ["1.5", "0", "1000001"],
+    "--batch-size": ["0", "1000001"],
+    "--n-neurons": ["0", "10001"],
+    "--n-neurons-z": ["0", "10001"],
+    "--activation": ["gelu"],
+    "--max-log-var": ["nan", "31", "-30.5"],
+    "--seed": ["-1", "2147483648"],
     "--data-dir": ["", "gs://bucket/data"],
     "--figures-dir": ["", "gs://bucket/figures"],
-    "--checkpoint-dir": ["", "gs://bucket/saved", "file:///tmp/saved"],
+    "--checkpoint-dir": ["", "file:///tmp/saved"],
     "--log-dir": ["", "ram://log"],
 }
 
@@ -57,7 +55,8 @@ def cases(table):
 @pytest.fixture
 def refusal(monkeypatch, capsys):
     """A function that gives the line in which words of a command line are refused."""
-    monkeypatch.setattr(sys, "argv", ["vae_mnist.py"])
+    # As in a notebook.
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
 
     def refusal(*words):
         with pytest.raises(SystemExit) as end:
@@ -85,8 +84,6 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         (["--n-neurons", "16", "0"], "--n-neurons: .*not 0"),
         (["--n-epochs", "--denoise"], "--n-epochs: "),
         (["--n-layers", "3"], "--n-layers"),
-        (["--denoise", "fast"], "fast"),
-        (["--cosine-decay=yes"], "--cosine-decay: .*yes"),
         (["--denoise", "--mixed-noise"], "--mixed-noise: .*--denoise"),
         (["--n-ne", "3"], "--n-ne.*--n-neurons.*--n-neurons-z"),
     ],

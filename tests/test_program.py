@@ -1,7 +1,6 @@
 """The program as its users meet it: what it prints, where, when, and the pictures it leaves."""
 
 import re
-import runpy
 import subprocess
 import sys
 import threading
@@ -136,7 +135,7 @@ def test_nothing_is_written_but_the_pictures(process):
 
 def test_only_two_latent_dimensions_are_drawn(small, tmp_path):
     flags = small("--n-epochs", 1, "--n-neurons-z", 3, "--figures-dir", tmp_path)
-    assert call(*flags, pictures=["display_latent", "display_manifold", "save_unfolding"]) == 0
+    assert call(*flags, pictures=["display_latent", "display_manifold", "save_animation"]) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,9 +147,9 @@ def test_a_set_of_few_images_is_trained_on_too(tmp_path):
 
 def test_a_finished_run_leaves_its_animation_as_it_is(small, tmp_path):
     flags = small("--n-epochs", 1, "--figures-dir", tmp_path, "--checkpoint-dir", tmp_path / "s")
-    assert call(*flags, pictures=["save_unfolding"]) == 0
+    assert call(*flags, pictures=["save_animation"]) == 0
     before = files_in(tmp_path)
-    assert call(*flags, pictures=["save_unfolding"]) == 0
+    assert call(*flags, pictures=["save_animation"]) == 0
     assert files_in(tmp_path) == before
 
 
@@ -175,10 +174,27 @@ def test_checkpoints_and_logs_go_to_any_path(other):
     assert log.stat().st_size > 100000
 
 
-def test_importing_it_does_nothing(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(SCRIPT), run_name="imported")
-    assert capfd.readouterr() == ("", "")
+# What TensorFlow and matplotlib change as they are imported, IPython's import too, is theirs.
+IMPORT = """
+import os, sys
+import tensorflow.compat.v1, matplotlib.pyplot
+
+sys.modules.pop("IPython", None)
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+before = dict(os.environ)
+import vae_mnist
+
+print(sorted(name for name, value in before.items() if os.environ.get(name) != value))
+print(sorted(os.environ.items() - before.items()))
+"""
+
+
+def test_importing_it_does_nothing_but_set_the_log_level_and_drop_a_notebooks_backend(tmp_path):
+    env = environment(PYTHONPATH=str(SCRIPT.parent), **DEFAULTS)
+    pipes = {"stdout": subprocess.PIPE, "universal_newlines": True}
+    words = [sys.executable, "-B", "-c", IMPORT]
+    done = subprocess.run(words, cwd=str(tmp_path), env=env, timeout=120, check=True, **pipes)
+    assert done.stdout.splitlines() == ["['MPLBACKEND']", "[('TF_CPP_MIN_LOG_LEVEL', '3')]"]
     assert list(tmp_path.iterdir()) == []
 
 
