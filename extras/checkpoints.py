@@ -1,9 +1,11 @@
 """Saving a run after each epoch, and going on from what was saved."""
 
+import contextlib
 import json
 import os
 import re
 import zlib
+from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 
@@ -11,12 +13,17 @@ from extras.errors import RunError
 from extras.flags import shared_flags
 
 
+# The files of a checkpoint. TensorFlow writes the index last; without it, the data are nothing.
+INDEX = ".index"
+DATA = ".data-00000-of-00001"
+
+
 def saved_epochs(folder):
     """The epochs whose checkpoints are in folder, oldest first; [] if it is None or missing.
 
-    A checkpoint is the files vae-<epoch>.*, and is complete if its index is there: TensorFlow
-    writes that last. Whatever else is in the folder does not matter. Raises RunError if TensorFlow
-    would take the folder's name for a pattern; OSError if it cannot be listed.
+    A checkpoint is the files vae-<epoch>.*, and is complete if its index is there. Whatever else is
+    in the folder does not matter. Raises RunError if TensorFlow would take the folder's name for a
+    pattern; OSError if it cannot be listed.
     """
     # TensorFlow would not find its checkpoints there, or remove those of other folders.
     pattern = re.search(r"[*?[\]]" if os.sep == "\\" else r"[*?[\]\\]", folder or "")
@@ -52,22 +59,23 @@ class Checkpoints:
         flags = json.dumps({**shared_flags(args), **data}, default=lambda value: value.tolist())
         self._flags = json.loads(flags)
         self._record = tf.get_variable("record", initializer="", trainable=False)
-        # Relative paths, so that the folder can be moved.
-        self._saver = tf.train.Saver(max_to_keep=2, save_relative_paths=True)
+        # 0: all. TensorFlow would remove an older epoch before the newer one is on the disk.
+        self._saver = tf.train.Saver(max_to_keep=0)
 
     def restore(self, tfs):
         """Set all variables from the newest checkpoint, if there is one.
 
         Returns the losses on record, a pair for each epoch; [] without a checkpoint. Raises
-        RunError if it is damaged, was made with other flags, or is of first_epoch or later.
+        RunError if it is damaged, was made with other flags, or is of first_epoch or later; OSError
+        or tf.errors.ResourceExhaustedError if it cannot be read just now.
         """
         self._known = set(saved_epochs(self._folder))
-        paths = [f"{self._folder}/vae-{epoch}" for epoch in sorted(self._known)]
-        if not paths:
+        if not self._known:
             return []
         self._refuse({epoch for epoch in self._known if epoch >= self._first_epoch})
+        path = f"{self._folder}/vae-{max(self._known)}"
         try:
-            there, losses = json.loads(tf.train.load_checkpoint(paths[-1]).get_tensor("record"))
+            there, losses = json.loads(tf.train.load_checkpoint(path).get_tensor("record"))
             if len(losses) != max(self._known) + 1:
                 raise ValueError("renamed")
             # A finished run may get more epochs, but not on a cosine: its learning rate is 0.
@@ -76,24 +84,59 @@ class Checkpoints:
             for name, here in self._flags.items():
                 if there[name] != here:
                     raise RunError(
-                        f"{paths[-1]}: has {name} = {there[name]}, this run {here}: go on with "
+                        f"{path}: has {name} = {there[name]}, this run {here}: go on with "
                         "the same flags and data, or choose another --checkpoint-dir"
                     )
-            self._saver.restore(tfs, paths[-1])
+            self._saver.restore(tfs, path)
+        except tf.errors.ResourceExhaustedError:
+            _check_readable(path)
+            raise
         except (tf.errors.OpError, ValueError, LookupError, TypeError) as error:
-            raise RunError(f"{paths[-1]}: damaged or foreign: remove its files") from error
-        self._saver.recover_last_checkpoints(paths)
+            _check_readable(path)
+            raise RunError(f"{path}: damaged or foreign: move its files away") from error
         return losses
 
     def save(self, tfs, losses):
-        """Save the epoch that losses ends with; raises RunError if another run has saved, too."""
+        """Save the epoch that losses ends with; of those before, keep the newest.
+
+        Whatever happens, a power cut too, one of the two is whole. Raises RunError if another run
+        has saved an epoch here; OSError or tf.errors.OpError if it cannot be saved.
+        """
         if self._folder is None:
             return
         self._refuse(set(saved_epochs(self._folder)) - self._known)
         epoch = len(losses) - 1
+        path = f"{self._folder}/vae-{epoch}"
         self._record.load(json.dumps([self._flags, losses]), tfs)
-        self._saver.save(tfs, f"{self._folder}/vae", epoch, write_meta_graph=False)
+        os.makedirs(self._folder, exist_ok=True)  # somebody may have removed it
+        self._saver.save(tfs, path, write_meta_graph=False, write_state=False)
         self._known.add(epoch)
+        _sync(path + DATA)
+        _sync(path + INDEX)
+        self._write_state(epoch)
+        _sync_folder(self._folder)
+        for old in sorted(self._known)[:-2]:
+            self._remove(old)
+
+    def _write_state(self, epoch):
+        """Write the file "checkpoint", which tells TensorFlow's latest_checkpoint() this epoch.
+
+        If TensorFlow wrote it, it could be empty after a power cut.
+        """
+        part = f"{self._folder}/checkpoint.{os.getpid()}.part"
+        with _named(part):
+            # The name has no folder, so that the folder can be moved.
+            Path(part).write_text(f'model_checkpoint_path: "vae-{epoch}"\n')
+        _sync(part)
+        os.replace(part, f"{self._folder}/checkpoint")
+
+    def _remove(self, epoch):
+        """Remove the epoch's files. What cannot be removed now is tried again after the next."""
+        with contextlib.suppress(OSError):
+            for ending in (INDEX, DATA):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(f"{self._folder}/vae-{epoch}{ending}")
+            self._known.remove(epoch)
 
     def _refuse(self, others):
         if others:
@@ -101,3 +144,36 @@ class Checkpoints:
                 f"{self._folder}/vae-{max(others)}: saved by another run meanwhile: one at a time, "
                 "or choose another --checkpoint-dir"
             )
+
+
+def _check_readable(path):
+    """Raise OSError, with its name, if a file of the checkpoint is there and cannot be read."""
+    for ending in (INDEX, DATA):
+        with contextlib.suppress(FileNotFoundError), _named(path + ending):
+            Path(path + ending).read_bytes()
+
+
+def _sync(path):
+    """Wait until the file is on the disk. Raises OSError with its name."""
+    # On Windows only a file that is open for writing can be synced.
+    with _named(path), open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder):
+    """Wait until the names in folder are on the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Give an OSError the name of the file that it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error

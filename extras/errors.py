@@ -1,6 +1,7 @@
 """What goes wrong: to one line on stderr and an exit status."""
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -28,6 +29,9 @@ def make_folders(*folders):
     for folder in filter(None, folders):
         try:
             for level in [*reversed(Path(folder).parents), Path(folder)]:
+                if level.is_symlink() and not level.is_dir():
+                    text = f"{level} links to {os.readlink(str(level))}, which is no folder"
+                    raise NotADirectoryError(errno.ENOTDIR, text)
                 if not level.is_dir():
                     level.mkdir(exist_ok=True)
                     made.append(level)
@@ -53,7 +57,7 @@ def errors_in_one_line():
     try:
         yield
     except EXPLAINED as error:
-        _exit(1, f"error: {str(error) or 'out of memory'}")
+        end_program(1, f"error: {str(error) or 'out of memory'}")
     except tf.errors.OpError as error:
         # Of TensorFlow's many lines, the one that names a file and what is wrong with it, which may
         # be broken before the semicolon, or what there was no memory for.
@@ -61,25 +65,34 @@ def errors_in_one_line():
         lines = [line for line in text.splitlines() if "; " in line or "OOM " in line]
         if not lines:
             raise
-        _exit(1, f"error: {lines[0]}")
+        end_program(1, f"error: {lines[0]}")
     except KeyboardInterrupt:
-        _exit(130, "interrupted: a run with --checkpoint-dir goes on after its last epoch")
+        end_program(130, "interrupted: a run with --checkpoint-dir goes on after its last epoch")
     except OSError as error:
         where = error.filename
         try:
             print(end="", flush=True)
         except OSError:
-            # stdout is full or closed. What is left for it would fail again as Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up(sys.stdout)
             where = where or "standard output"
-            if isinstance(error, BrokenPipeError):
-                sys.exit(141)
-        _exit(1, f"error: {where or type(error).__name__}: {error.strerror or error}")
+        # Only stdout is a pipe here, which may have failed at once, with nothing left to flush.
+        if isinstance(error, BrokenPipeError) and error.filename is None:
+            _give_up(sys.stdout)
+            sys.exit(141)
+        end_program(1, f"error: {where or type(error).__name__}: {error.strerror or error}")
 
 
-def _exit(status, message):
+def end_program(status, message):
     """End with message on stderr, its control characters escaped so that it is one line."""
     line = "".join(c if c >= " " else repr(c)[1:-1] for c in message)
     if sys.stderr is not None:  # print() would take stdout for it
-        print(f"vae_mnist.py: {line}", file=sys.stderr)
+        try:
+            print(f"vae_mnist.py: {line}", file=sys.stderr, flush=True)
+        except OSError:
+            _give_up(sys.stderr)
     sys.exit(status)
+
+
+def _give_up(stream):
+    """Have what is left for a stream go nowhere: it would fail again as Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,5 +1,7 @@
 """The log of a run for TensorBoard."""
 
+import errno
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -20,8 +22,11 @@ class EventLog:
         # With epsilon fed, a look at the images does not use up the training's random numbers.
         no_noise = np.zeros((len(images), vae.z.shape[1]))
         self._feed_dict = {vae.x: images, vae.epsilon: no_noise}
-        # With a session, FileWriter writes at once, so that a write error is raised here.
-        self._writer = tf.summary.FileWriter(folder, tfs.graph, session=tfs)
+        try:
+            # With a session, FileWriter writes at once, so that a write error is raised here.
+            self._writer = tf.summary.FileWriter(folder, tfs.graph, session=tfs)
+        except tf.errors.FailedPreconditionError as error:
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", folder) from error
 
     def write(self, tfs, epoch, average_loss, validation):
         """Add an epoch: its average training loss, and the Metrics of the validation images."""

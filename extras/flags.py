@@ -1,10 +1,12 @@
 """The command line: the flags, the values they take, and what is said of them."""
 
 import argparse
+import os
 
 import tensorflow.compat.v1 as tf
 
 from data import MNIST_DATA
+from extras.errors import end_program
 
 ACTIVATIONS = ["tanh", "relu", "sigmoid", "elu", "softplus", "swish"]
 
@@ -22,13 +24,20 @@ def within(convert, low, high):
 
 
 def folder_name(text):
-    """text, if a folder may have it as its name; else ValueError.
+    """text, if a folder may have it as its name, with the home folder for ~; else ValueError.
 
     Text with :// names no folder: TensorFlow would look for another file system.
     """
     if not text or "://" in text:
         raise ValueError(text)
-    return text
+    # No shell replaces the ~ of --figures-dir=~/figures, or of a list of words.
+    return os.path.expanduser(text)
+
+
+def unicode_folder_name(text):
+    """folder_name(text), if TensorFlow, too, can make a folder of that name; else ValueError."""
+    text.encode()
+    return folder_name(text)
 
 
 def name_of(function):
@@ -46,7 +55,7 @@ def parse_flags(argv, **defaults):
     # Not Python's own name for the program, which in a notebook is ipykernel_launcher.py.
     parser = argparse.ArgumentParser("vae_mnist.py", description=description)
     # One line: the usage is for --help.
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.error = lambda message: end_program(2, f"error: {message}")
 
     def flag(name, help, shown="%(default)s", to=parser, **kwargs):
         to.add_argument(name, help=f"{help} (default: {shown})", **kwargs)
@@ -69,8 +78,8 @@ def parse_flags(argv, **defaults):
     data_dir = {"default": MNIST_DATA, "type": folder_name}
     flag("--data-dir", "where the four data files are", "MNIST_data", **data_dir)
     flag("--figures-dir", "where the pictures go", default="figures", type=folder_name)
-    flag("--checkpoint-dir", "save every epoch here, or go on from it", type=folder_name)
-    flag("--log-dir", "write a log for TensorBoard here", type=folder_name)
+    flag("--checkpoint-dir", "save every epoch here, or go on from it", type=unicode_folder_name)
+    flag("--log-dir", "write a log for TensorBoard here", type=unicode_folder_name)
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
     if isinstance(args.activation, str):

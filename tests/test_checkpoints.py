@@ -1,5 +1,6 @@
 """Saving a run after each epoch, and going on: what a kill costs, and what may be in the folder."""
 
+import errno
 import os
 import random
 import re
@@ -16,7 +17,7 @@ import vae_mnist
 from data import DataSet
 from extras.errors import RunError
 from extras.checkpoints import Checkpoints, saved_epochs
-from program import files_in, finish, losses, our_lines, printed, saved, small_net
+from program import WINDOWS, files_in, finish, losses, our_lines, printed, saved, small_net
 from program import start, wait_for
 
 
@@ -59,17 +60,17 @@ IMAGES = np.eye(4, dtype=np.float32)
 
 def checkpoints_in(folder, first_epoch=0, **changes):
     flags = {"learning_rate": 0.01, "n_epochs": 2, "cosine_decay": False, "activation": tf.nn.tanh}
-    args = SimpleNamespace(checkpoint_dir=str(folder), **{**flags, **changes})
+    args = SimpleNamespace(checkpoint_dir=folder, **{**flags, **changes})
     data_set = DataSet(IMAGES, np.arange(4), dtype=np.uint8)
     return Checkpoints(args, first_epoch, data_set)
 
 
 @contextmanager
 def session(folder, first_epoch=0, **changes):
-    """A session with a small VAE, and the checkpoints of it in folder."""
+    """A session with a small VAE, and the checkpoints of it in folder, a path or its text."""
     with tf.Graph().as_default(), tf.Session() as tfs:
         vae = vae_mnist.VAE(0.01, **NET)
-        checkpoints = checkpoints_in(folder, first_epoch, **changes)
+        checkpoints = checkpoints_in(str(folder), first_epoch, **changes)
         tf.global_variables_initializer().run()
         yield tfs, vae, checkpoints
 
@@ -141,15 +142,105 @@ def test_an_epoch_that_came_since_the_run_began_is_not_gone_on_from(tmp_path):
 
 
 def test_files_that_a_user_takes_away_do_not_end_a_run(tmp_path):
-    with session(tmp_path) as (tfs, _, checkpoints):
+    folder = tmp_path / "runs" / "saved"
+    with session(folder) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
         checkpoints.save(tfs, [(3.0, 4.0)])
-        shutil.rmtree(str(tmp_path))
+        shutil.rmtree(str(tmp_path / "runs"))
         checkpoints.save(tfs, [(3.0, 4.0), (2.0, 3.0)])
-    assert saved_epochs(str(tmp_path)) == [1]
+    assert saved_epochs(str(folder)) == [1]
 
 
-# A run that is killed
+# What is on the disk
+
+
+def save_epochs(folder, *epochs):
+    """Save these epochs, one after the other, in a session that goes on from what is there."""
+    with session(folder, epochs[0]) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        for epoch in epochs:
+            checkpoints.save(tfs, [(3.0, 4.0)] * (epoch + 1))
+
+
+def names_of(*epochs):
+    endings = (".data-00000-of-00001", ".index")
+    return ["checkpoint"] + [f"vae-{epoch}{ending}" for epoch in epochs for ending in endings]
+
+
+@pytest.mark.skipif(WINDOWS, reason="no folder can be synced there")
+def test_an_epoch_is_on_the_disk_before_an_older_one_is_removed(tmp_path, monkeypatch):
+    done = []
+
+    def name(path):
+        return re.sub("checkpoint.*", "checkpoint", os.path.basename(str(path)))
+
+    def sync(number):
+        here = [*tmp_path.iterdir(), tmp_path]
+        (path,) = [p for p in here if os.path.samestat(os.fstat(number), os.stat(str(p)))]
+        done.append(("sync", "the folder" if path == tmp_path else name(path)))
+
+    save_epochs(tmp_path, 0, 1)
+    monkeypatch.setattr(os, "fsync", sync)
+    for call in ("replace", "remove"):
+        real = getattr(os, call)
+
+        def record(path, *rest, call=call, real=real):
+            done.append((call, name(path)))
+            real(path, *rest)
+
+        monkeypatch.setattr(os, call, record)
+    save_epochs(tmp_path, 2)
+    assert done == [
+        ("sync", "vae-2.data-00000-of-00001"),
+        ("sync", "vae-2.index"),
+        ("sync", "checkpoint"),
+        ("replace", "checkpoint"),
+        ("sync", "the folder"),
+        ("remove", "vae-0.index"),
+        ("remove", "vae-0.data-00000-of-00001"),
+    ]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "vae-2")
+
+
+def test_a_file_that_cannot_be_synced_is_named(tmp_path, monkeypatch):
+    def fail(number):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) as error:
+        save_epochs(tmp_path, 0)
+    assert error.value.filename == f"{tmp_path}/vae-0.data-00000-of-00001"
+
+
+def test_what_could_not_be_removed_is_removed_later(tmp_path, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", fail)
+        save_epochs(tmp_path, 0, 1, 2, 3)
+    assert saved_epochs(str(tmp_path)) == [0, 1, 2, 3]
+    save_epochs(tmp_path, 4)
+    assert sorted(os.listdir(str(tmp_path))) == names_of(3, 4)
+
+
+def test_a_folder_is_the_same_however_its_name_ends(tmp_path):
+    save_epochs(f"{tmp_path}/", 0, 1)
+    save_epochs(f"{tmp_path}", 2, 3)
+    assert sorted(os.listdir(str(tmp_path))) == names_of(2, 3)
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def fail(*args):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    save_epochs(tmp_path, 0)
+    with session(tmp_path, 1) as (tfs, _, checkpoints):
+        monkeypatch.setattr(tf.train.Saver, "restore", fail)
+        with pytest.raises(tf.errors.ResourceExhaustedError):
+            checkpoints.restore(tfs)
+
+
 # A run that is killed
 
 

@@ -74,6 +74,18 @@ def copy_all(source, target):
     return copy_each
 
 
+def folder_instead(path):
+    def replace(tmp):
+        (tmp / path).unlink()
+        (tmp / path).mkdir()
+
+    return replace
+
+
+def link_to_nowhere(tmp):
+    (tmp / "link").symlink_to(tmp / "gone")
+
+
 def foreign_checkpoint(**variables):
     """A function that puts a checkpoint of variables at saved/vae-3."""
 
@@ -107,6 +119,9 @@ OF_FOLDERS = [
         *([("not writable", "/proc/x")] if os.path.isdir("/proc/self") else []),
     ]
 ]
+if not WINDOWS:
+    link = "{tmp}/link/logs: {tmp}/link links to {tmp}/gone"
+    OF_FOLDERS += [("a link to nowhere", link, "--log-dir {tmp}/link/logs", link_to_nowhere)]
 OF_CHECKPOINTS = [
     (what, "{tmp}/saved/vae-" + words, "--checkpoint-dir {tmp}/saved " + flags, prepare)
     for what, words, flags, prepare in [
@@ -115,7 +130,8 @@ OF_CHECKPOINTS = [
         ("a checkpoint renamed", "5", "", copy_all("saved/vae-1", "saved/vae-5")),
         ("a checkpoint truncated", "1", "", truncate(NEWEST)),
         ("a checkpoint without its data", "1", "", remove(NEWEST)),
-        ("a checkpoint with a wrong byte", "1", "", flip(NEWEST, 1000)),
+        ("data that cannot be read", "1.data-00000-of-00001: Is", "", folder_instead(NEWEST)),
+        ("a checkpoint with a wrong byte", "1: move its files away", "", flip(NEWEST, 1000)),
         ("an index with a wrong byte", "1", "", flip("saved/vae-1.index", 500)),
         ("an index that is empty", "1", "", empty("saved/vae-1.index")),
         ("other --n-neurons", "1 n_neurons 16 17", "--n-neurons 17", None),
@@ -314,6 +330,25 @@ def test_a_line_goes_through_a_pipe_at_once_and_a_closed_pipe_ends_it_in_silence
     reader.join()
     assert re.fullmatch(r"epoch: 0000   loss = \d+\.\d+\n", lines[0])
     assert capsys.readouterr().err == ""
+
+
+def test_a_closed_pipe_ends_it_in_silence_where_nothing_is_buffered(capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = io.TextIOWrapper(open(writing, "wb", 0), write_through=True)  # noqa: SIM115
+    with redirect_stdout(pipe), pytest.raises(SystemExit) as end, errors_in_one_line():
+        print("a result")
+    assert (end.value.code, capsys.readouterr().err) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("flags, status", [("--data-dir nowhere", 1), ("--n-epochs 0", 2)])
+def test_the_status_is_right_where_stderr_is_full(flags, status, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert call(*flags.split()) == status
+        # As Python ends, it writes what is left, and would make the status 120.
+        full.flush()
 
 
 def test_without_a_stderr_an_error_leaves_stdout_to_the_results(monkeypatch, capsys):

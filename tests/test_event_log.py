@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import vae_mnist
 from data import read_data_sets
+from extras.event_log import EventLog
 from program import losses, printed, small_net
 
 
@@ -67,3 +68,12 @@ def test_the_log_holds_four_reconstructions_after_each_epoch(logged):
         pixels = matplotlib.image.imread(io.BytesIO(value.image.encoded_image_string))
         assert pixels.shape[:2] == (28, 28)
         assert np.ptp(pixels) > 0
+
+
+def test_a_log_whose_folder_became_a_file_is_refused_with_its_name(tmp_path):
+    (tmp_path / "log").write_text("not a folder")
+    with tf.Graph().as_default(), tf.Session() as tfs:
+        vae = vae_mnist.VAE(n_neurons=[16], n_neurons_z=2)
+        with pytest.raises(NotADirectoryError) as error:
+            EventLog(str(tmp_path / "log"), tfs, vae, np.zeros((4, 784)))
+    assert error.value.filename == str(tmp_path / "log")

@@ -86,6 +86,9 @@ def test_a_value_without_sense_is_named_with_its_flag(flag, value, refusal):
         (["--n-layers", "3"], "--n-layers"),
         (["--denoise", "--mixed-noise"], "--mixed-noise: .*--denoise"),
         (["--n-ne", "3"], "--n-ne.*--n-neurons.*--n-neurons-z"),
+        # Names that are not UTF-8, which TensorFlow cannot make.
+        (["--checkpoint-dir", "a\udcff"], r"--checkpoint-dir: .*a\\udcff"),
+        (["--log-dir", "a\udcff"], r"--log-dir: .*a\\udcff"),
     ],
 )
 def test_a_command_line_without_sense_is_refused(words, named, refusal):
@@ -96,6 +99,15 @@ def test_a_command_line_without_sense_is_refused(words, named, refusal):
 def test_a_value_at_a_limit_is_taken(flag, value):
     args = parse([flag, *value.split(" ")])
     assert getattr(args, flag[2:].replace("-", "_")) == TAKEN[flag][value]
+
+
+def test_a_tilde_stands_for_the_home_folder(monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, "/home/me")
+    words = "--data-dir ~/a --figures-dir ~/b --checkpoint-dir=~/c --log-dir ~/d"
+    args = parse(words.split())
+    folders = [args.data_dir, args.figures_dir, args.checkpoint_dir, args.log_dir]
+    assert folders == ["/home/me/a", "/home/me/b", "/home/me/c", "/home/me/d"]
 
 
 def test_a_default_of_the_programs_holds_where_the_flag_is_not_given():

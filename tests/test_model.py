@@ -102,8 +102,12 @@ def check_steps(found, expected):
             "e_0000 6x9, e_0001 9x8, e_0002 8x7, e_z_mean 7x2, e_z_log_var 7x2, "
             "d_0002 2x7, d_0001 7x8, d_0000 8x9, d_z_mean 9x5, d_z_log_var 9x5",
         ),
+        (
+            {"n_neurons": [], "n_neurons_z": 2, "n_inputs": 6, "n_outputs": 5},
+            "e_z_mean 6x2, e_z_log_var 6x2, d_z_mean 2x5, d_z_log_var 2x5",
+        ),
     ],
-    ids=["book", "deeper"],
+    ids=["book", "deeper", "linear but for the sigmoid"],
 )
 def test_the_parameters_have_the_books_names_and_shapes(changes, weights):
     shapes = {}

@@ -198,8 +198,16 @@ def test_importing_it_does_nothing_but_set_the_log_level_and_drop_a_notebooks_ba
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_runs_without_a_stderr(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
+class Log:
+    """What somebody may put in place of a stream, to keep what is written."""
+
+    write = flush = lambda self, *text: None
+
+
+@pytest.mark.parametrize("stdout, stderr", [(sys.stdout, None), (Log(), Log())])
+def test_it_runs_whatever_stands_for_the_streams(stdout, stderr, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "stderr", stderr)
     assert call(*small("--n-epochs", 1, "--figures-dir", tmp_path)) == 0
 
 
