@@ -11,6 +11,7 @@ Any set in MNIST's format will do, such as Fashion-MNIST. Nothing is downloaded.
 
 import gzip
 import os
+import stat
 import struct
 import zlib
 from typing import NamedTuple
@@ -39,21 +40,22 @@ def read_data_sets(
     seed=None,
     source_url=None,
 ):
-    """Read the data set in the folder train_dir.
+    """Read the data set in the folder train_dir, where a ~ at the beginning is the home folder.
 
-    The first validation_size of the training images become the validation set. None stands for
-    5,000, or for a tenth, rounded up, of 5,000 training images or fewer. one_hot: labels as rows of
-    zeros with a one. dtype, reshape and seed are for DataSet. source_url is ignored. Raises
-    DataError if a file is missing or wrong, or if there are fewer than validation_size images.
+    The first validation_size of the training images become the validation set. None stands for a
+    tenth of them, rounded up, but 5,000 at most. one_hot: labels as rows of zeros with a one.
+    dtype, reshape and seed are for DataSet. source_url is ignored. Raises DataError if a file is
+    missing or wrong, or if there are fewer than validation_size images.
     """
-    _refuse(fake_data)
+    _refuse_fake_data(fake_data)
     dtype = _numpy_dtype(dtype)
+    train_dir = os.path.expanduser(train_dir)
     images, labels = _read_part(train_dir, "train", dtype)
     test_images, test_labels = _read_part(train_dir, "t10k", dtype)
     n = len(images)
     size = validation_size
     if size is None:
-        size = 5000 if n > 5000 else (n + 9) // 10
+        size = min(5000, (n + 9) // 10)
     if not 0 <= size <= n:
         raise DataError(
             f"{train_dir}: expected validation_size from 0 to {n} training images, found {size}"
@@ -61,15 +63,15 @@ def read_data_sets(
     if one_hot:
         rows = np.eye(1 + max(9, int(labels.max()), int(test_labels.max())))
         labels, test_labels = rows[labels], rows[test_labels]
-    how = {"dtype": dtype, "reshape": reshape, "seed": seed}
+    options = {"dtype": dtype, "reshape": reshape, "seed": seed}
     return DataSets(
-        train=DataSet(images[size:], labels[size:], **how),
-        validation=DataSet(images[:size], labels[:size], **how),
-        test=DataSet(test_images, test_labels, **how),
+        train=DataSet(images[size:], labels[size:], **options),
+        validation=DataSet(images[:size], labels[:size], **options),
+        test=DataSet(test_images, test_labels, **options),
     )
 
 
-def _refuse(fake_data):
+def _refuse_fake_data(fake_data):
     if fake_data:
         raise NotImplementedError("fake_data=True: there are no made-up images here")
 
@@ -108,14 +110,25 @@ def _find(folder, name):
     dotted = name.replace("-idx", ".idx")
     names = [f"{name}.gz", name, f"{dotted}.gz", dotted]
     paths = [os.path.join(folder, name) for name in names]
-    # Not just any path: some archives hold folders of these names beside the files.
-    found = [path for path in paths if os.path.isfile(path)]
+    found = [path for path in paths if _is_file(path)]
     if not found:
+        if os.path.islink(folder) and not os.path.isdir(folder):
+            raise DataError(f"{folder}: links to {os.readlink(folder)}, which is no folder")
         others = f"{', '.join(names[1:3])} or {names[3]}"
         if os.path.isfile(os.path.join(MNIST_DATA, names[0])):
             others += f"; MNIST is in {MNIST_DATA}"
         raise DataError(f"{paths[0]}: No such file, nor {others}")
     return found[0]
+
+
+def _is_file(path):
+    """Whether a file is there, not a folder, which some archives hold under a file's name."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_idx(path, magic, item_shape):
@@ -195,7 +208,7 @@ class DataSet:
         reshape=True,
         seed=None,
     ):
-        _refuse(fake_data)
+        _refuse_fake_data(fake_data)
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
         if reshape and images.ndim > 2:
@@ -223,13 +236,20 @@ class DataSet:
         Where a batch crosses the end of an epoch it takes the rest and goes on into the next,
         so that an epoch holds every image once. With shuffle=False, an epoch that begins in this
         call has the order of the set, or without a seed, as in TensorFlow, of the epoch before.
-        Raises ValueError if batch_size is below 1, or the set is empty.
+        A batch_size below 0 goes back by so many images, and gives none. Raises ValueError if that
+        is before the beginning of the epoch, or if the set is empty.
         """
-        _refuse(fake_data)
-        if batch_size < 1 or self.num_examples == 0:
+        _refuse_fake_data(fake_data)
+        if self._index_in_epoch + batch_size < 0 or self.num_examples == 0:
             raise ValueError(f"cannot take {batch_size} of {self.num_examples} images")
+        if len(self._order) != self.num_examples:
+            # As in TensorFlow, a set that was changed within an epoch goes on in its own order.
+            self._order = np.arange(self.num_examples)
         if self._epochs_completed == 0 and self._index_in_epoch == 0:
             self._begin_epoch(shuffle)
+        if batch_size < 1:
+            self._index_in_epoch += batch_size
+            return self._images[:0], self._labels[:0]
         parts = []
         missing = batch_size
         while missing:
@@ -247,7 +267,7 @@ class DataSet:
         self._index_in_epoch = 0
         # Without a seed the order before is shuffled again, so as to repeat TensorFlow's. It is
         # copied, as a batch that crosses the end still holds the rest of it.
-        anew = self._rng is not None or len(self._order) != self.num_examples
+        anew = self._rng is not None
         self._order = np.arange(self.num_examples) if anew else self._order.copy()
         if shuffle:
             (self._rng or np.random).shuffle(self._order)
@@ -274,13 +294,12 @@ def add_noise(images, rng, stddev=0.5):
     return np.asarray(images, np.float32) + np.asarray(stddev, np.float32) * noise
 
 
-def add_mixed_noise(images, rng, stddev=0.5):
-    """images, (n, 784), plus noise as in add_noise(), from none up to stddev, its own for each.
+def add_mixed_noise(images, rng):
+    """images, (n, 784), plus noise as in add_noise(), for each of a strength of its own, 0 to 0.5.
 
-    Little noise is the most frequent: the strength is stddev times a uniform number to the power
-    of 4.
+    Little noise is the most frequent: the strength is half of a uniform number to the power of 4.
     """
-    return add_noise(images, rng, stddev * rng.random((len(images), 1)) ** 4)
+    return add_noise(images, rng, 0.5 * rng.random((len(images), 1)) ** 4)
 
 
 def pick_test_images(data_set, n_images, rng):

@@ -9,21 +9,23 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-_keep_saved = False  # whether figures stay open for show() once they are saved
+_of_a_run = None  # in pictures_of_a_run(), each figure that was saved, with its name
 
 
 def display_images(images, labels=None, path=None, title=None):
     """A figure of images, each under its label: a row for a few, a grid for many.
 
-    images: (n, 784), (n, 28, 28) or in colour (n, 28, 28, 3); for one alone also (784,) or
-    (28, 28). Colours span each image's own values. The place of one that is not finite stays empty.
+    images: (n, 784), (n, 28, 28) or in colour (n, 28, 28, 3); for one alone also without the n.
+    Colours span each image's own values. The place of one that is not finite stays empty.
     labels: n titles for the images, or that of one alone. title: one line above them all.
 
     Called with images and labels alone it shows the figure, as the book's helper does.
-    With a path it saves the figure there as PNG instead; in pictures_of_a_run() show() shows it
-    too. Raises ValueError if images have another shape, or there are none, and OSError if the file
-    cannot be written; it is then as it was before.
+    With a path it saves the figure there as PNG instead; what was saved in pictures_of_a_run() is
+    shown at its end. Raises ValueError if images have another shape, or there are none, and OSError
+    if the file cannot be written; it is then as it was before.
     """
     images = _as_squares(images)
     if np.ndim(labels) == 0 and labels is not None:
@@ -98,32 +100,31 @@ def display_manifold(images, path=None):
     _finish(figure, path, "Images decoded from z, at the quantiles of its prior")
 
 
-def save_animation(frames, path, side=420):
+def save_animation(frames, path):
     """Write at path, as an animated GIF, how the images of a latent space change.
 
-    frames: pairs of a title and images, (k * k, 784), decoded from prior_grid(k). side: pixels, of
-    the images together. Raises OSError if the file cannot be written; it is then as it was before.
+    frames: pairs of a title and images, (k * k, 784), decoded from prior_grid(k). Raises OSError if
+    the file cannot be written; it is then as it was before.
     """
-    figure = _new_figure(side / 100, side / 100 + 0.3)
+    # 420 pixels to a side, below 30 for the title.
+    figure = _new_figure(4.2, 4.5)
+    axes = figure.add_axes([0, 0, 1, 420 / 450])
     # Few colours, since GIF packs smooth shades badly.
     colours = plt.get_cmap("viridis", 16)
-    axes = figure.add_axes([0, 0, 1, side / (side + 30)])
-    axes.axis("off")
-    writer = PillowWriter(fps=2)
 
     def save(part):
-        with writer.saving(figure, part, dpi=100):
-            for title, images in frames:
-                axes.clear()
-                axes.axis("off")
-                axes.imshow(_as_manifold(images), cmap=colours, vmin=0, vmax=1, origin="upper")
-                axes.set_title(title, fontsize=10)
-                writer.grab_frame()
+        writer = PillowWriter(fps=2)
+        writer.setup(figure, part, dpi=100)
+        for title, images in frames:
+            axes.clear()
+            axes.axis("off")
+            axes.imshow(_as_manifold(images), cmap=colours, vmin=0, vmax=1, origin="upper")
+            axes.set_title(title, fontsize=10)
+            writer.grab_frame()
+        # Not by writer.saving(), which finishes after an error, too, and so hides it.
+        writer.finish()
 
-    try:
-        _write_atomically(save, path, ".gif")
-    finally:
-        plt.close(figure)
+    _write_atomically(save, path, ".gif")
 
 
 def display_latent(z_mean, labels, path=None):
@@ -146,16 +147,23 @@ def display_latent(z_mean, labels, path=None):
 
 
 def display_losses(losses, path=None):
-    """A figure of two curves over the epochs: the pairs of losses, training and validation.
+    """A figure of four curves over the epochs: the training loss, the validation loss, its parts.
 
-    In nats per image. Path and error as in display_images().
+    losses: for each epoch the four in this order, in nats per image; the parts may be nan. Path and
+    error as in display_images().
     """
     figure = _new_figure(7, 4.5)
     axes = figure.add_subplot()
-    train, validation = zip(*losses)
+    names = [
+        "training, mean over the epoch",
+        "validation, after the epoch: rec + reg",
+        "rec, the reconstruction loss",
+        "reg, the regularization loss: the KL",
+    ]
     marker = "o" if len(losses) <= 30 else None
-    axes.plot(train, label="training, mean over the epoch", marker=marker, markersize=3)
-    axes.plot(validation, label="validation, after the epoch", marker=marker, markersize=3)
+    for name, curve in zip(names, zip(*losses)):
+        axes.plot(curve, label=name, marker=marker, markersize=3)
+    axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (nats per image)")
@@ -181,45 +189,34 @@ def display_kl(kl, path=None):
     axes.set_ylabel("KL (nats per image)")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    carry = np.count_nonzero(kl > 0.1)
-    _finish(figure, path, f"{carry} of {len(kl)} latent dimensions carry more than 0.1 nats")
-
-
-def show():
-    """Show every figure that is open, all at once; without a screen, nothing happens."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # matplotlib's, of a figure it cannot show
-        plt.show()
+    used = np.count_nonzero(kl > 0.1)
+    title = f"{used} of {len(kl)} latent dimensions have a mean KL above 0.1 nats"
+    _finish(figure, path, title)
 
 
 @contextlib.contextmanager
 def pictures_of_a_run():
-    """Draw in matplotlib's own style, whatever the user's, and keep saved figures open for show().
+    """Draw in matplotlib's own style, whatever the user's; at the end show all that was saved.
 
-    Close at the end, whatever happened, the figures that were opened meanwhile, and no others.
-    Where matplotlib is interactive they stay: windows for one who goes on typing; in a notebook,
-    which closes its figures itself, at most what was drawn before an error.
+    Only then is a screen needed. After an error nothing is shown.
     """
-    global _keep_saved
-    # The first figure loads the backend, which sets parameters that must outlive the style.
-    plt.close(_new_figure(1, 1))
-    before = plt.get_fignums()
-    _keep_saved = True
+    global _of_a_run
+    _of_a_run = saved = []
     try:
         with plt.style.context("default"):
             yield
-            show()
     finally:
-        _keep_saved = False
-        if not plt.isinteractive():
-            for number in set(plt.get_fignums()).difference(before):
-                plt.close(number)
+        _of_a_run = None
+    # Not in that style: the first window loads its backend, whose parameters are to stay.
+    _show(saved)
 
 
 def _as_squares(images):
     """The images as display_images() takes them, in rows and columns: (n, h, w) or (n, h, w, c)."""
     images = np.asarray(images)
     shape = images.shape
+    if images.ndim == 3 and shape[0] == shape[1] != shape[2] and shape[2] in (1, 3, 4):
+        images = images[np.newaxis]
     if images.ndim in (1, 2) and images.size:
         side = round(math.sqrt(shape[-1]))
         if side * side == shape[-1]:
@@ -244,12 +241,10 @@ def _as_manifold(images):
 
 
 def _new_figure(width, height):
-    """A figure of width x height inches, in a window only where there can be one."""
-    try:
-        return plt.figure(figsize=(width, height))
-    except ImportError:  # the backend that was asked for, or what its windows need, is not there
-        plt.switch_backend("agg")
-        return plt.figure(figsize=(width, height))
+    """A figure of width x height inches that needs no screen."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _finish(figure, path, title=None):
@@ -258,16 +253,34 @@ def _finish(figure, path, title=None):
         figure.suptitle(title)
     if not figure.get_constrained_layout():  # as the user's style may have it
         figure.tight_layout()
-    stays = plt.isinteractive() if path is None else _keep_saved
-    try:
-        if path is None:
-            show()
-        else:
-            figure.canvas.manager.set_window_title(Path(path).stem)
-            _write_atomically(lambda part: figure.savefig(part, format="png"), path)
-    finally:
-        if not stays:
-            plt.close(figure)
+    if path is None:
+        _show([(figure, None)])
+        return
+    _write_atomically(lambda part: figure.savefig(part, format="png"), path)
+    if _of_a_run is not None:
+        _of_a_run.append((figure, Path(path).stem))
+
+
+def _show(figures):
+    """Show figures, pairs of one and its name or None, in windows or a notebook, all at once.
+
+    Without a screen nothing happens. Windows stay only where matplotlib is interactive: for one who
+    goes on typing.
+    """
+    numbers = []
+    # Each of the systems that make windows has errors of its own.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # matplotlib's, of what it cannot show
+        for figure, name in figures:
+            # Pyplot, which has the windows, makes its figures itself: here it is given one.
+            plt.figure(FigureClass=lambda *args, figure=figure, **kwargs: figure)
+            numbers.append(figure.number)
+            if name is not None:
+                figure.canvas.manager.set_window_title(name)
+        plt.show()
+    if not plt.isinteractive():
+        for number in numbers:
+            plt.close(number)
 
 
 def _write_atomically(save, path, ending=""):

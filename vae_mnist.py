@@ -303,7 +303,7 @@ def run(args):
     seed = args.seed + first_epoch
     test_rng = np.random.default_rng(args.seed)
 
-    # validation_size: None stands for 5,000 images, or a tenth of a smaller set.
+    # None stands for a tenth of the training images, but 5,000 at most.
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
     test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
     n_images = mnist.train.num_examples
@@ -358,7 +358,8 @@ def run(args):
                 check_finite(average_loss, f"epoch {epoch}")
                 validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
-                losses.append((average_loss, validation.loss))
+                parts = (validation.rec_loss, validation.reg_loss)
+                losses.append((average_loss, validation.loss, *parts))
                 # In this order, a kill between the two leaves an epoch twice in the log, not none.
                 log.write(tfs, epoch, average_loss, validation)
                 checkpoints.save(tfs, losses)

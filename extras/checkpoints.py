@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import zlib
@@ -65,7 +66,7 @@ class Checkpoints:
     def restore(self, tfs):
         """Set all variables from the newest checkpoint, if there is one.
 
-        Returns the losses on record, a pair for each epoch; [] without a checkpoint. Raises
+        Returns the losses on record, four for each epoch; [] without a checkpoint. Raises
         RunError if it is damaged, was made with other flags, or is of first_epoch or later; OSError
         or tf.errors.ResourceExhaustedError if it cannot be read just now.
         """
@@ -88,13 +89,14 @@ class Checkpoints:
                         "the same flags and data, or choose another --checkpoint-dir"
                     )
             self._saver.restore(tfs, path)
+            # An earlier version of this program recorded the first two of the four.
+            return [[*row, math.nan, math.nan][:4] for row in losses]
         except tf.errors.ResourceExhaustedError:
             _check_readable(path)
             raise
         except (tf.errors.OpError, ValueError, LookupError, TypeError) as error:
             _check_readable(path)
             raise RunError(f"{path}: damaged or foreign: move its files away") from error
-        return losses
 
     def save(self, tfs, losses):
         """Save the epoch that losses ends with; of those before, keep the newest.

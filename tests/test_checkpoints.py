@@ -56,6 +56,7 @@ def test_an_epoch_is_saved_when_its_index_stands_whatever_else_is_there(names, e
 
 NET = {"n_inputs": 4, "n_outputs": 4, "n_neurons": [5], "n_neurons_z": 3}
 IMAGES = np.eye(4, dtype=np.float32)
+LOSSES = [3.0, 4.0, 3.5, 0.5]  # of an epoch
 
 
 def checkpoints_in(folder, first_epoch=0, **changes):
@@ -84,12 +85,23 @@ def test_a_later_session_takes_the_very_next_step(tmp_path):
         assert checkpoints.restore(tfs) == []
         for _ in range(20):
             step(tfs, vae)
-        checkpoints.save(tfs, [(3.0, 4.0)])
+        checkpoints.save(tfs, [LOSSES])
         expected = step(tfs, vae)
     with session(tmp_path, 1) as (tfs, vae, checkpoints):
-        assert checkpoints.restore(tfs) == [[3.0, 4.0]]
+        assert checkpoints.restore(tfs) == [LOSSES]
         found = step(tfs, vae)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected))
+
+
+def test_a_checkpoint_with_two_losses_an_epoch_is_gone_on_from(tmp_path):
+    with session(tmp_path) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+        checkpoints.save(tfs, [[3.0, 4.0]])
+    for epoch in (1, 2):
+        with session(tmp_path, epoch) as (tfs, _, checkpoints):
+            losses = checkpoints.restore(tfs)
+            checkpoints.save(tfs, [*losses, LOSSES])
+        np.testing.assert_array_equal(losses, [[3.0, 4.0, np.nan, np.nan], LOSSES][:epoch])
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_a_later_session_takes_the_very_next_step(tmp_path):
 def test_a_session_with_other_flags_is_refused(name, value, was, tmp_path):
     with session(tmp_path) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
-        checkpoints.save(tfs, [(3.0, 4.0)])
+        checkpoints.save(tfs, [LOSSES])
     refused = pytest.raises(RunError, match=f"vae-0: has {name} = {was}, this run {value}: ")
     with session(tmp_path, 1, **{name: value}) as (tfs, _, checkpoints), refused:
         checkpoints.restore(tfs)
@@ -108,11 +120,11 @@ def test_a_session_with_other_flags_is_refused(name, value, was, tmp_path):
 def test_hyperparameters_are_the_same_however_they_are_written(tmp_path):
     with session(tmp_path, n_neurons=[512, 256], size=3) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
-        checkpoints.save(tfs, [(3.0, 4.0)])
+        checkpoints.save(tfs, [LOSSES])
     numbers = {"n_neurons": (np.int64(512), 256), "size": np.array(3)}
     with session(tmp_path, 1, **numbers) as (tfs, _, checkpoints):
-        assert checkpoints.restore(tfs) == [[3.0, 4.0]]
-        checkpoints.save(tfs, [(3.0, 4.0), (2.0, 3.0)])
+        assert checkpoints.restore(tfs) == [LOSSES]
+        checkpoints.save(tfs, [LOSSES, LOSSES])
 
 
 # Another run in the same folder
@@ -125,7 +137,7 @@ def test_an_epoch_that_another_run_saved_is_not_overwritten(tmp_path):
         assert checkpoints.restore(tfs) == []
         with session(tmp_path) as (other_tfs, _, others):
             assert others.restore(other_tfs) == []
-            others.save(other_tfs, [(3.0, 4.0)])
+            others.save(other_tfs, [LOSSES])
         before = files_in(tmp_path)
         with pytest.raises(RunError, match=ANOTHER):
             checkpoints.save(tfs, [(1.0, 2.0)])
@@ -135,7 +147,7 @@ def test_an_epoch_that_another_run_saved_is_not_overwritten(tmp_path):
 def test_an_epoch_that_came_since_the_run_began_is_not_gone_on_from(tmp_path):
     with session(tmp_path) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
-        checkpoints.save(tfs, [(3.0, 4.0)])
+        checkpoints.save(tfs, [LOSSES])
     refused = pytest.raises(RunError, match=ANOTHER)
     with session(tmp_path, first_epoch=0) as (tfs, _, checkpoints), refused:
         checkpoints.restore(tfs)
@@ -145,9 +157,9 @@ def test_files_that_a_user_takes_away_do_not_end_a_run(tmp_path):
     folder = tmp_path / "runs" / "saved"
     with session(folder) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
-        checkpoints.save(tfs, [(3.0, 4.0)])
+        checkpoints.save(tfs, [LOSSES])
         shutil.rmtree(str(tmp_path / "runs"))
-        checkpoints.save(tfs, [(3.0, 4.0), (2.0, 3.0)])
+        checkpoints.save(tfs, [LOSSES, LOSSES])
     assert saved_epochs(str(folder)) == [1]
 
 
@@ -159,7 +171,7 @@ def save_epochs(folder, *epochs):
     with session(folder, epochs[0]) as (tfs, _, checkpoints):
         checkpoints.restore(tfs)
         for epoch in epochs:
-            checkpoints.save(tfs, [(3.0, 4.0)] * (epoch + 1))
+            checkpoints.save(tfs, [LOSSES] * (epoch + 1))
 
 
 def names_of(*epochs):

@@ -1,7 +1,9 @@
 """data.py: the files that are shipped, reading and refusing files, the removed API, noise."""
 
+import errno
 import gzip
 import hashlib
+import os
 import re
 import shutil
 import struct
@@ -38,6 +40,12 @@ def pixels(folder, part):
 def good(tmp_path):
     """A folder with 30 images to train on, and 20 to test; the i-th label is i % 10."""
     return write_data_set(tmp_path / "good", 30, 20)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """A folder with 5,600 images to train on, and 200 to test."""
+    return write_data_set(tmp_path_factory.mktemp("larger"), 5600, 200)
 
 
 # The data set that is shipped.
@@ -82,10 +90,10 @@ ASKED = {
 
 
 @pytest.mark.parametrize("args, dtype, image, label", ASKED.values(), ids=ASKED)
-def test_arguments_are_tensorflows_in_its_order(args, dtype, image, label, small_data):
-    parts = read_data_sets(str(small_data), *args)
-    train = pixels(small_data, "train")
-    for part, expected in zip(parts, (train[5000:], train[:5000], pixels(small_data, "t10k"))):
+def test_arguments_are_tensorflows_in_its_order(args, dtype, image, label, larger):
+    parts = read_data_sets(str(larger), *args)
+    train = pixels(larger, "train")
+    for part, expected in zip(parts, (train[5000:], train[:5000], pixels(larger, "t10k"))):
         n = len(expected)
         assert (part.images.dtype, part.images.shape) == (dtype, (n, *image))
         found = part.images * (255 if dtype is np.float32 else 1)
@@ -97,12 +105,36 @@ def test_arguments_are_tensorflows_in_its_order(args, dtype, image, label, small
 
 @pytest.mark.parametrize(
     "n, asked, size",
-    [(30, 0, 0), (30, 30, 30), (5001, None, 5000), (5000, None, 500), (11, None, 2)],
+    [(30, 0, 0), (30, 30, 30), (50001, None, 5000), (5001, None, 501), (11, None, 2)],
 )
-def test_as_many_are_set_aside_as_asked_for_or_5000_or_a_tenth(tmp_path, n, asked, size):
+def test_as_many_are_set_aside_as_asked_for_or_a_tenth_but_5000_at_most(tmp_path, n, asked, size):
     parts = read_data_sets(write_data_set(tmp_path, n, 1), validation_size=asked)
     assert parts.validation.labels.tolist() == [i % 10 for i in range(size)]
     assert parts.train.labels.tolist() == [i % 10 for i in range(size, n)]
+
+
+def test_a_tilde_is_the_home_folder(good, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(good.parent))
+    assert len(read_data_sets(f"~/{good.name}", validation_size=0).train.images) == 30
+
+
+def test_a_folder_that_may_not_be_entered_is_refused_with_the_reason(good, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as patch, pytest.raises(DataError) as error:
+        patch.setattr(os, "stat", refuse)
+        read_data_sets(str(good))
+    assert str(error.value) == f"{good}/{TRAIN_IMAGES}: cannot be read: Permission denied"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_a_link_that_leads_nowhere_is_refused_with_its_end(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    words = f"{tmp_path}/link: links to {tmp_path}/gone, which is no folder"
+    with pytest.raises(DataError, match=f"^{words}$"):
+        read_data_sets(f"{tmp_path}/link")
 
 
 @pytest.mark.parametrize("how, size", [({"validation_size": -1}, -1), ({}, 5000)])
@@ -307,8 +339,29 @@ def test_an_epoch_is_complete_once_a_batch_goes_past_its_end(batch_size, counts)
         assert data_set.epochs_completed == count
 
 
-@pytest.mark.parametrize("n, batch_size", [(10, 0), (10, -1), (0, 1)])
-def test_a_batch_without_an_image_is_refused_and_changes_nothing(n, batch_size):
+def test_a_tutorial_may_narrow_the_set_after_a_batch():
+    data_set = numbered(10)
+    walk(data_set, 2, shuffle=False)
+    data_set._images, data_set._labels = data_set.images[:6], data_set.labels[:6]
+    data_set._num_examples = 6
+    assert walk(data_set, 4) == [2, 3, 4, 5]
+    assert sorted(walk(data_set, 6)) == list(range(6))
+    data_set._num_examples = 3
+    data_set._index_in_epoch = 0
+    assert sorted(walk(data_set, 3)) == list(range(3))
+
+
+def test_a_tutorial_may_go_back_by_a_batch_of_none_or_less():
+    data_set = numbered(10)
+    first = walk(data_set, 4, shuffle=False)
+    assert [part.shape for part in data_set.next_batch(0)] == [(0, 784), (0,)]
+    assert walk(data_set, 1, shuffle=False) == [4]
+    assert [len(part) for part in data_set.next_batch(-data_set._index_in_epoch)] == [0, 0]
+    assert walk(data_set, 4, shuffle=False) == first
+
+
+@pytest.mark.parametrize("n, batch_size", [(10, -1), (0, 1)])
+def test_a_batch_that_cannot_be_is_refused_and_changes_nothing(n, batch_size):
     data_set = numbered(n)
     with pytest.raises(ValueError, match=f"{batch_size} of {n} "):
         data_set.next_batch(batch_size)
@@ -326,17 +379,21 @@ def answers(data_set):
         yield np.array([data_set.epochs_completed, data_set._index_in_epoch])
     data_set._index_in_epoch = data_set._epochs_completed = 0
     yield from data_set.next_batch(n // 2)
+    # Some tutorials go back in this way, and narrow the set.
+    yield from data_set.next_batch(0)
+    yield from data_set.next_batch(-data_set._index_in_epoch)
+    yield np.array([data_set.epochs_completed, data_set._index_in_epoch])
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 8), reason="only TensorFlow 1 has the module")
 @pytest.mark.parametrize("args", [(), (False, True), "uint8", "float32"], ids=str)
-def test_tensorflows_own_module_gives_the_same_but_for_the_last_bit(small_data, args):
+def test_tensorflows_own_module_gives_the_same_but_for_the_last_bit(larger, args):
     tf = pytest.importorskip("tensorflow")
     original = pytest.importorskip("tensorflow.contrib.learn.python.learn.datasets.mnist")
     if isinstance(args, str):
         args = (False, True, getattr(tf, args), False, 5300, None, "http://nowhere")
-    parts = data.read_data_sets(str(small_data), *args)
-    for part, same in zip(parts, original.read_data_sets(str(small_data), *args)):
+    parts = data.read_data_sets(str(larger), *args)
+    for part, same in zip(parts, original.read_data_sets(str(larger), *args)):
         for found, expected in zip(list(answers(part)), list(answers(same))):
             assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
             if found.dtype == np.float32:  # divided by 255, or multiplied by 1 / 255

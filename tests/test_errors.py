@@ -108,7 +108,7 @@ OF_DATA = [
     ("a file as --data-dir", "{tmp}/file/", "--data-dir {tmp}/file", None),
     ("a file missing", TEST_LABELS, "", remove(TEST_LABELS)),
     ("a file truncated", IMAGES, "", truncate(IMAGES)),
-    ("labels of other images", TEST_LABELS + " 200 5600", "", copy(LABELS, TEST_LABELS)),
+    ("labels of other images", TEST_LABELS + " 200 667", "", copy(LABELS, TEST_LABELS)),
 ]
 OF_FOLDERS = [
     (f"{flag} {what}", path, f"{flag} {path}", None)
@@ -158,7 +158,7 @@ OF_CHECKPOINTS += [
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
-    write_data_set(folder / "data", 5600, 200)
+    write_data_set(folder / "data", 667, 200)
     (folder / "empty").mkdir()
     (folder / "file").write_text("not a folder")
     for flags in ("--checkpoint-dir {tmp}/saved", "--checkpoint-dir {tmp}/cosine --cosine-decay"):

@@ -61,7 +61,7 @@ def process(small, tmp_path_factory):
     tmp = tmp_path_factory.mktemp("process")
     cwd, folder = tmp / "cwd", tmp / "cwd" / "Bilder für später" / "数字"
     cwd.mkdir()
-    write_data_set(tmp / "Ziffern für später", 5600, 200)
+    write_data_set(tmp / "Ziffern für später", 667, 200)
     flags = ["--data-dir", tmp / "Ziffern für später", "--figures-dir", folder.relative_to(cwd)]
     env = environment(
         HOME=None, MPLBACKEND="module://matplotlib_inline.backend_inline", LC_ALL="C", **DEFAULTS

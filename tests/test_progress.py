@@ -11,7 +11,9 @@ import pytest
 from extras.progress import progress
 
 
-class Terminal(io.StringIO):
+class Idle(io.StringIO):
+    """A stream like IDLE's: no line can be overwritten there."""
+
     def isatty(self):
         return True
 
@@ -22,14 +24,26 @@ def test_progress_counts_and_is_silent_where_there_is_no_terminal(n_steps, capfd
     assert capfd.readouterr() == ("", "")
 
 
+def test_progress_is_silent_in_idle(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Idle())
+    assert list(progress(3, "epoch 0003")) == [0, 1, 2]
+    assert sys.stderr.getvalue() == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a terminal of its own")
 @pytest.mark.parametrize("n_steps, shown", [(4, [0, 1, 2, 3]), (110, list(range(0, 110, 2)))])
 def test_a_terminal_is_shown_some_fifty_steps_each_covering_the_one_before(
     n_steps, shown, monkeypatch
 ):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(progress(n_steps, "epoch 0003")) == list(range(n_steps))
-    *lines, rest = terminal.getvalue().split("\r")
+    screen, terminal = os.openpty()
+    with open(terminal, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert list(progress(n_steps, "epoch 0003")) == list(range(n_steps))
+        written = b""
+        while written.count(b"\r") < len(shown):
+            written += os.read(screen, 10000)
+    os.close(screen)
+    *lines, rest = written.decode().split("\r")
     assert lines == [f"epoch 0003: {step:{len(str(n_steps))}}/{n_steps}" for step in shown]
     assert rest == ""
 
