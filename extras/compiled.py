@@ -65,7 +65,8 @@ def clone_step(vae, batch):
     """Add a copy of vae.optimizer to the default graph, a function's, and of all that leads to it.
 
     In the copy, each tensor that is a key of batch is replaced by its value; variables stay the
-    same. Returns the copy of vae.loss, as it is before the step.
+    same. Returns the copy of vae.loss, as it is before the step. Raises RunError if the step needs
+    another placeholder.
     """
     function = tf.get_default_graph()
     inside = {old.name: new for old, new in batch.items()}
@@ -76,6 +77,9 @@ def clone_step(vae, batch):
         if op in found:
             continue
         found.add(op)
+        if op.type.startswith("Placeholder"):
+            # Its value is fed to the plain graph's session call, of which nothing comes here.
+            raise RunError(f"--xla: cannot feed the placeholder {op.name}: leave it out")
         node = nodes.node.add()
         node.CopyFrom(op.node_def)
         node.attr.pop("_class", None)  # names an operation to be beside, which may be left out
@@ -88,5 +92,6 @@ def clone_step(vae, batch):
             else:
                 todo.append(tensor.op)
     step, loss = tf.import_graph_def(nodes, replaced, [vae.optimizer.name, vae.loss.name], name="")
+    loss.set_shape([])  # which an operation of one's own may not know
     with tf.control_dependencies([step]):
         return tf.identity(loss)

@@ -63,6 +63,10 @@ def errors_in_one_line():
         # be broken before the semicolon, or what there was no memory for.
         text = re.sub(r"\s+; ", "; ", str(error))
         lines = [line for line in text.splitlines() if "; " in line or "OOM " in line]
+        if "tf2xla conversion failed" in text:
+            # Dozens of lines, which name the operation.
+            names = re.findall(r"{{node (.*?)}}", text)
+            lines = [f"--xla: cannot compile {', '.join(names[:1])}: leave it out"]
         if not lines:
             raise
         end_program(1, f"error: {lines[0]}")

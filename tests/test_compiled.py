@@ -1,6 +1,7 @@
 """extras/compiled.py: steps that are compiled are those of the plain graph, many in one."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -143,6 +144,33 @@ def test_what_cannot_be_compiled_as_one_function_is_refused_and_leaves_nothing(
     assert line.startswith("vae_mnist.py: error: --xla: cannot compile the steps as one function")
     assert stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "factor, words",
+    [
+        (lambda: tf.placeholder_with_default(1.0, [], name="beta"), "cannot feed .* losses/beta"),
+        (lambda: tf.Print(1.0, ["a number"], name="tell"), "cannot compile losses/tell"),
+        (
+            lambda: tf.py_func(lambda: np.float32(1), [], tf.float32, name="ask"),
+            "compile losses/ask",
+        ),
+    ],
+    ids=["placeholder", "print", "Python"],
+)
+def test_an_edited_loss_that_cannot_be_compiled_is_refused_in_one_line_that_names_the_operation(
+    factor, words, flags, monkeypatch, capsys
+):
+    def edited(z_mean, z_log_var):
+        return factor() * tf.reduce_sum(tf.square(z_mean), 1)
+
+    monkeypatch.setattr(vae_mnist, "regularization_loss", edited)
+    assert call(*flags, "--xla") == 1
+    stdout, stderr = capsys.readouterr()
+    (line,) = stderr.splitlines()
+    assert re.match(f"vae_mnist.py: error: --xla: .*{words}.*: leave it out", line)
+    assert stdout == ""
 
 
 @pytest.mark.skipif(compiles, reason="this TensorFlow can compile")
