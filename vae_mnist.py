@@ -113,7 +113,7 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
     either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: an upper
-    bound on z_log_var for long trainings; the book has none.
+    bound on z_log_var; the book has none.
     """
     # Step 7: the input layer.
     layer = x
@@ -262,7 +262,8 @@ def train_epoch(tfs, steps, mnist, epoch, batch_size, noise=None):
     epoch_loss = 0.0
     for batch in progress(n_batches, f"epoch {epoch:04d}"):
         X_batch, _ = mnist.train.next_batch(batch_size)
-        feed_dict = {steps.x: X_batch if noise is None else noise(X_batch), steps.y: X_batch}
+        seen = X_batch if noise is None else noise(X_batch)
+        feed_dict = {steps.x: seen, steps.y: X_batch}
         _, batch_loss = tfs.run([steps.optimizer, steps.loss], feed_dict=feed_dict)
         # NumPy 2 keeps a float32 plus a Python float in float32: the sum would lose decimals.
         epoch_loss += float(batch_loss)
