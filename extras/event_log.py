@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 class EventLog:
     """The graph, and after each epoch its losses and what the model makes of some images.
 
-    images: (n, n_inputs). What the model makes of them is left out if that is no squares. Without a
+    images: (n, n_inputs). What the model makes of them is left out if it is not square. Without a
     folder nothing is written. Raises OSError or tf.errors.OpError if the folder cannot be written
     to.
     """
