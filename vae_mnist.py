@@ -373,6 +373,7 @@ def run(args):
             print_test(test, clean.mse, noisy.mse)
 
             folder = args.figures_dir
+            make_folders(folder)  # somebody may have removed it since
             rows = reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, folder)
             display_compared(rows, test_labels, f"{folder}/compared.png")
             draw_samples(tfs, vae, test_rng, folder)

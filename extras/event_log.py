@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,6 +32,8 @@ class EventLog:
             # With a session, FileWriter writes at once, so that a write error is raised here.
             self._writer = tf.summary.FileWriter(folder, tfs.graph, session=tfs)
         except tf.errors.FailedPreconditionError as error:
+            if os.path.isdir(folder):
+                raise
             raise NotADirectoryError(errno.ENOTDIR, "Not a directory", folder) from error
 
     def write(self, tfs, epoch, average_loss, validation):
