@@ -122,7 +122,7 @@ def test_one_image_with_its_channels_last_is_one_picture(channels, drawn):
 def test_what_is_no_image_is_refused_with_the_shapes_that_will_do(shape):
     with pytest.raises(ValueError) as error:
         display_images(np.zeros(shape))
-    words = [f"found {shape}", "(n, 784)", "(n, 28, 28)", "(n, 28, 28, 3)", "(784,)", "(28, 28)"]
+    words = ["(n, 784)", "(n, 28, 28)", "(n, 28, 28, 3)", "one without the n", f"found {shape}"]
     assert all(word in str(error.value) for word in words)
 
 
