@@ -226,7 +226,7 @@ def _as_squares(images):
     if images.ndim < 3 or images.size == 0 or images.shape[3:] not in ((), (1,), (3,), (4,)):
         raise ValueError(
             "expected images of shape (n, 784), (n, 28, 28) or (n, 28, 28, 3), "
-            f"or one of (784,) or (28, 28), found {shape}"
+            f"or one without the n, found {shape}"
         )
     return images
 

@@ -26,8 +26,8 @@ in the book that is x itself. The loss asks that y be predicted well and that q(
 fixed distribution p(z), the prior, so that decoding a z drawn from the prior gives a new image.
 
 As always in TensorFlow 1, the functions that build these parts compute no numbers: they describe a
-graph of tensors, which a session computes later. The first dimension of x, model and all between
-them is the batch. Losses are in nats, the unit of information of natural logarithms.
+graph of tensors, which a session computes later. The first dimension of each of these tensors is
+the batch. Losses are in nats, as logarithms are natural.
 
 Source: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, arXiv:1312.6114.
 """
@@ -36,10 +36,11 @@ import os
 import sys
 from functools import partial
 
-# TensorFlow reads its log level as it is imported. (What is an error reaches Python anyway.)
+# TensorFlow reads its log level as it is imported. 3 hides what C++ prints; errors still reach
+# Python, as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow may import matplotlib, which reads the name of its backend. A program that is started
-# with ! in a notebook inherits the notebook's own, which it cannot use.
+# TensorFlow may import matplotlib, which then reads the name of its backend. A program that is
+# started with ! in a notebook inherits the name of the notebook's backend, which it cannot use.
 if "inline" in os.environ.get("MPLBACKEND", "") and "IPython" not in sys.modules:
     os.environ.pop("MPLBACKEND")
 
@@ -49,7 +50,7 @@ import tensorflow.compat.v1 as tf
 from data import add_mixed_noise, add_noise, pick_test_images, read_data_sets
 from display import display_compared, display_images, display_losses, pictures_of_a_run
 
-# What the book does not have. But for progress, it is for run(), after the book's last step.
+# Beyond the book. train_epoch() shows its progress; all else is for run() and main(), at the end.
 from extras.checkpoints import Checkpoints, next_epoch
 from extras.compiled import compile_steps
 from extras.errors import RunError, errors_in_one_line, make_folders
@@ -66,7 +67,7 @@ batch_size = 100
 n_inputs = 784  # the 28 x 28 pixels of an image, in one row
 n_outputs = n_inputs
 # Step 2, params, is in VAE, where the parts are joined.
-# Step 3: the encoder's hidden layers; the decoder has them in reverse. n_layers is their number.
+# Step 3: the encoder's hidden layers; the decoder has them in reverse.
 n_neurons = [512, 256]
 # Step 4: the dimensions of the latent variables.
 n_neurons_z = 128
@@ -77,8 +78,8 @@ activation = tf.nn.tanh
 def placeholders(n_inputs, n_outputs):
     """x, (batch, n_inputs), which the encoder sees, and y, (batch, n_outputs), its target.
 
-    Both hold pixel values, 0..1. In the book they get the same images. With two placeholders x
-    can also be a noisy y, whose values may leave 0..1.
+    In the book both get the same images, pixel values 0..1. With two placeholders, x can also be a
+    noisy y, with values outside 0..1.
     """
     # Step 6: the placeholders.
     x = tf.placeholder(dtype=tf.float32, name="x", shape=[None, n_inputs])
@@ -95,7 +96,7 @@ def add_params(params, name, n_in, n_out):
     b_name = f"b_{name}"
     glorot = tf.glorot_uniform_initializer()
     params[w_name] = tf.get_variable(name=w_name, shape=[n_in, n_out], initializer=glorot)
-    # The book has tf.Variable here, whose names would not be those in params: see VAE.
+    # The book's tf.Variable would take VAE's name scope into its name, "encoder/b_e_0000".
     zeros = tf.zeros_initializer()
     params[b_name] = tf.get_variable(name=b_name, shape=[n_out], initializer=zeros)
 
@@ -113,7 +114,7 @@ def encoder(x, params, n_neurons, n_neurons_z, activation, max_log_var=None):
     Returns its mean z_mean and the logarithm of its variance z_log_var, (batch, n_neurons_z) each;
     the dimensions of z are independent. A variance is positive, but a layer's output can have
     either sign: hence the logarithm. Kingma and Welling 2014, appendix C.2. max_log_var: an upper
-    bound on z_log_var; the book has none.
+    bound on z_log_var; None: as in the book.
     """
     # Step 7: the input layer.
     layer = x
@@ -139,12 +140,12 @@ def draw_epsilon(z_log_var):
 def reparameterize(z_mean, z_log_var, epsilon):
     """A sample z of q(z|x), (batch, n_neurons_z), made from standard normal noise epsilon.
 
-    A number drawn straight from q(z|x) has no gradient with respect to its mean and variance.
+    A number that is drawn from q(z|x) itself has no gradient with respect to mean and variance.
     Here all the randomness is in epsilon, so z is an ordinary function of z_mean and z_log_var, and
     gradients reach the encoder. exp(z_log_var * 0.5) is the standard deviation. Kingma and Welling
     2014, section 2.4.
     """
-    # Step 11: "the posterior", says the book. q(z|x) approximates that; z is a sample of q(z|x).
+    # Step 11: z, which the book calls the posterior. It is q(z|x) that approximates the posterior.
     return z_mean + tf.exp(z_log_var * 0.5) * epsilon
 
 
@@ -161,7 +162,7 @@ def decoder(z, params, n_neurons, n_outputs, activation):
     # Step 13: the output layer. "d_z_mean" is the book's name; it is the mean of y, not of z.
     model = tf.nn.sigmoid(dense(layer, n_outputs, params, "d_z_mean"))
     # The book makes these two as well, and nothing uses them: the variance of a pixel that is white
-    # or black (a Bernoulli distribution) follows from its mean. They are here to complete params.
+    # or black (a Bernoulli distribution) follows from its mean. They make params the book's.
     add_params(params, "d_z_log_var", int(layer.shape[1]), n_outputs)
     return model
 
@@ -169,15 +170,15 @@ def decoder(z, params, n_neurons, n_outputs, activation):
 def reconstruction_loss(y, model):
     """The cross-entropy of y and model, summed over the pixels: nats per image, (batch,).
 
-    y, model: (batch, n_outputs), in 0..1. It is -log p(y|z) if each pixel of y is 0 or 1. A grey
-    pixel costs a part y of what a white one would and a part 1 - y of what a black one would. That
-    is least where model equals y, but not 0: log 2 where both are 0.5. Kingma and Welling 2014,
-    appendix C.1, equation 11.
+    y, model: (batch, n_outputs), in 0..1. If each pixel of y is 0 or 1, it is -log p(y|z). A grey
+    pixel costs y times what a white one would, plus 1 - y times what a black one would. This cost
+    is least where model equals y, but not 0: where both are 0.5 it is log 2. Kingma and Welling
+    2014, appendix C.1, equation 11.
     """
     # Step 14: rec_loss.
     log_white = tf.log(1e-10 + model)
-    # In float32 the book's 1e-10 + 1 - model is 0 where model is 1: its logarithm is -inf. The same
-    # holds for 1e-10 + (1 - model), as TensorFlow joins the two constants. It keeps a maximum.
+    # In float32 the book's 1e-10 + 1 is 1, which leaves log(0) where model is 1. Nor does
+    # 1e-10 + (1 - model) help: TensorFlow adds the two constants first. Hence a maximum.
     log_black = tf.log(tf.maximum(1 - model, 1e-10))
     return -tf.reduce_sum(y * log_white + (1 - y) * log_black, 1)
 
@@ -227,8 +228,7 @@ class VAE:
         # Step 2: every weight and bias by its name.
         self.params = params = {}
         self.x, self.y = placeholders(n_inputs, n_outputs)
-        # A name scope is a box in TensorBoard's picture of the graph. It stands before the names of
-        # operations and of tf.Variable's variables, but not of tf.get_variable's.
+        # A name scope is a box in TensorBoard's picture of the graph.
         with tf.name_scope("encoder"):
             self.z_mean, self.z_log_var = encoder(
                 self.x, params, n_neurons, n_neurons_z, activation, max_log_var
@@ -241,7 +241,7 @@ class VAE:
         with tf.name_scope("losses"):
             self.rec_loss = reconstruction_loss(self.y, self.model)
             self.reg_loss = regularization_loss(self.z_mean, self.z_log_var)
-            # Step 14: the sum. Minus the sum estimates, from one sample of z for each image, the
+            # Step 14: the sum. Its negative estimates, from one sample of z for each image, the
             # evidence lower bound, which is at most log p(y). Kingma and Welling 2014, equations 3
             # and 10.
             self.loss = tf.reduce_mean(self.rec_loss + self.reg_loss)
@@ -252,9 +252,10 @@ class VAE:
 def train_epoch(tfs, steps, mnist, epoch, batch_size, noise=None):
     """Train for one epoch in the session tfs, and return its mean loss, in nats per image.
 
-    steps: a VAE, or whatever has its x, y, optimizer and loss. mnist: as read_data_sets() gives it,
-    with at least batch_size training images. epoch: its number. noise: a function from y to x;
-    None: x is y, as in the book.
+    The first epoch and every tenth are printed. steps: a VAE, or what compile_steps() makes of one.
+    mnist: as read_data_sets() gives it. epoch: its number. batch_size: the images that one call of
+    steps takes, at most all of the training images. noise: a function from y to x; None: x is y, as
+    in the book.
     """
     # Step 1, continued: the number of batches in an epoch.
     n_batches = mnist.train.num_examples // batch_size
@@ -292,8 +293,8 @@ def reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, figures_d
     return rows
 
 
-# The book's steps end here. run() calls them in the book's order, and goes beyond the book. What is
-# switched off does nothing when it is called, such as checkpoints without a folder.
+# The book's steps end here. run() takes them in order, with what lies beyond the book in between.
+# What is switched off does nothing when it is called: Checkpoints without a folder, for example.
 
 
 def run(args):
@@ -304,7 +305,7 @@ def run(args):
     seed = args.seed + first_epoch
     test_rng = np.random.default_rng(args.seed)
 
-    # None stands for a tenth of the training images, but 5,000 at most.
+    # None: a tenth of the training images, but not more than the book's 5,000.
     mnist = read_data_sets(args.data_dir, validation_size=None, seed=seed)
     test_images, test_images_noisy, test_labels = pick_test_images(mnist.test, 4, test_rng)
     n_images = mnist.train.num_examples
@@ -312,16 +313,15 @@ def run(args):
     if n_batches == 0:
         raise RunError(f"--batch-size {args.batch_size}: more than the {n_images} training images")
 
-    # In the book, the encoder sees the images as they are.
     noise = None
     validation_x = mnist.validation.images
-    # The first number keeps apart the random numbers of training, of validation and of the test.
+    # With 1 and 2, the noise of training and of validation is not that of the test.
     noise_rng = np.random.default_rng([1, args.seed, first_epoch])
     if args.denoise:
         noise = partial(add_noise, rng=noise_rng)
         validation_x = add_noise(validation_x, np.random.default_rng([2, args.seed]))
     elif args.mixed_noise:
-        # This helps the training. The task is still clean images.
+        # This helps the training. The model is still judged by what it makes of clean images.
         noise = partial(add_mixed_noise, rng=noise_rng)
 
     with tf.Graph().as_default():
@@ -337,12 +337,11 @@ def run(args):
             activation=args.activation,
             max_log_var=args.max_log_var,
         )
-        # What train_epoch() calls for each batch: one training step.
         steps = vae
-        batch_size = args.batch_size
+        images_per_call = args.batch_size
         if args.xla:
-            # Several steps in one call, on the images of as many batches, with the same variables.
-            steps, batch_size = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
+            # One call takes several steps, each on a batch of its own, with the same variables.
+            steps, images_per_call = compile_steps(vae, draw_epsilon, args.batch_size, n_batches)
         checkpoints = Checkpoints(args, first_epoch, mnist.train)
 
         with tf.Session() as tfs:
@@ -353,15 +352,15 @@ def run(args):
             log = EventLog(args.log_dir, tfs, vae, test_images)
             animation = Animation(tfs, vae, first_epoch)
 
-            # Step 16, continued: the loop over the epochs, from the first that is not on record.
+            # Step 16, continued: the loop over the epochs that are not on record.
             for epoch in range(len(losses), args.n_epochs):
-                average_loss = train_epoch(tfs, steps, mnist, epoch, batch_size, noise)
+                average_loss = train_epoch(tfs, steps, mnist, epoch, images_per_call, noise)
                 check_finite(average_loss, f"epoch {epoch}")
                 validation = evaluate(tfs, vae, validation_x, mnist.validation.images)
                 check_finite(validation.loss, f"epoch {epoch}, validation")
                 parts = (validation.rec_loss, validation.reg_loss)
                 losses.append((average_loss, validation.loss, *parts))
-                # In this order, a kill between the two leaves an epoch twice in the log, not none.
+                # The log first: if the program is killed in between, it has the epoch twice.
                 log.write(tfs, epoch, average_loss, validation)
                 checkpoints.save(tfs, losses)
                 animation.watch(tfs, epoch)
@@ -374,6 +373,7 @@ def run(args):
             print_test(test, clean.mse, noisy.mse)
 
             folder = args.figures_dir
+            make_folders(folder)  # somebody may have removed it since
             rows = reconstruct(tfs, vae, test_images, test_images_noisy, test_labels, folder)
             display_compared(rows, test_labels, f"{folder}/compared.png")
             draw_samples(tfs, vae, test_rng, folder)
@@ -382,7 +382,7 @@ def run(args):
             display_losses(losses, f"{folder}/loss.png")
             animation.save(f"{folder}/manifold.gif")
     print(f"pictures in {folder}", flush=True)
-    # Last, so that the pictures are there.
+    # Only now may a number that is not finite end the run: the pictures are saved.
     for number in (test.loss, clean.mse, noisy.mse):
         check_finite(number, "the test")
 
@@ -391,8 +391,8 @@ def main(argv=None):
     """Run the program with the flags in argv, a list of words; None: those of the command line.
 
     In a notebook: main([]). Prints the results on stdout and, on a terminal, its progress on
-    stderr. Raises what errors_in_one_line() makes a line of, such as data.DataError or OSError;
-    only a flag that makes no sense is told on stderr, and raises SystemExit.
+    stderr. Raises what errors_in_one_line() turns into one line, such as DataError or OSError. A
+    flag that makes no sense is reported on stderr instead, and raises SystemExit.
     """
     args = parse_flags(
         argv,

@@ -89,6 +89,7 @@ class Checkpoints:
                         "the same flags and data, or choose another --checkpoint-dir"
                     )
             self._saver.restore(tfs, path)
+            self._settle()  # an earlier run may have been stopped before it did
             # An earlier version of this program recorded the first two of the four.
             return [[*row, math.nan, math.nan][:4] for row in losses]
         except tf.errors.ResourceExhaustedError:
@@ -111,26 +112,33 @@ class Checkpoints:
         path = f"{self._folder}/vae-{epoch}"
         self._record.load(json.dumps([self._flags, losses]), tfs)
         os.makedirs(self._folder, exist_ok=True)  # somebody may have removed it
-        self._saver.save(tfs, path, write_meta_graph=False, write_state=False)
+        self._saver.save(tfs, f"{path}.part", write_meta_graph=False, write_state=False)
+        # On the disk before they have their names, and the index last: where it is, all is whole.
+        for ending in (DATA, INDEX):
+            _sync(f"{path}.part{ending}")
+            _replace(f"{path}.part{ending}", path + ending)
         self._known.add(epoch)
-        _sync(path + DATA)
-        _sync(path + INDEX)
-        self._write_state(epoch)
+        self._settle()
+
+    def _settle(self):
+        """Make the newest epoch the one that TensorFlow's latest_checkpoint() finds; keep two."""
+        self._write_state(max(self._known))
         _sync_folder(self._folder)
         for old in sorted(self._known)[:-2]:
             self._remove(old)
 
     def _write_state(self, epoch):
-        """Write the file "checkpoint", which tells TensorFlow's latest_checkpoint() this epoch.
-
-        If TensorFlow wrote it, it could be empty after a power cut.
-        """
+        """Write the file "checkpoint". If TensorFlow wrote it, a power cut could leave it empty."""
         part = f"{self._folder}/checkpoint.{os.getpid()}.part"
-        with _named(part):
-            # The name has no folder, so that the folder can be moved.
-            Path(part).write_text(f'model_checkpoint_path: "vae-{epoch}"\n')
-        _sync(part)
-        os.replace(part, f"{self._folder}/checkpoint")
+        try:
+            with _named(part):
+                # The name has no folder, so that the folder can be moved.
+                Path(part).write_text(f'model_checkpoint_path: "vae-{epoch}"\n')
+            _sync(part)
+            _replace(part, f"{self._folder}/checkpoint")
+        finally:
+            with contextlib.suppress(OSError):  # after an error it is still there
+                os.remove(part)
 
     def _remove(self, epoch):
         """Remove the epoch's files. What cannot be removed now is tried again after the next."""
@@ -160,6 +168,12 @@ def _sync(path):
     # On Windows only a file that is open for writing can be synced.
     with _named(path), open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def _replace(path, new_path):
+    """Rename a file. Raises OSError with its new name."""
+    with _named(new_path):
+        os.replace(path, new_path)
 
 
 def _sync_folder(folder):

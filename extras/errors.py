@@ -30,13 +30,13 @@ def make_folders(*folders):
         try:
             for level in [*reversed(Path(folder).parents), Path(folder)]:
                 if level.is_symlink() and not level.is_dir():
-                    text = f"{level} links to {os.readlink(str(level))}, which is no folder"
+                    text = f"leads through a link to {os.readlink(str(level))}, which is no folder"
                     raise NotADirectoryError(errno.ENOTDIR, text)
                 if not level.is_dir():
                     level.mkdir(exist_ok=True)
                     made.append(level)
             probe = Path(folder, f".{os.getpid()}.part")
-            probe.touch()
+            probe.write_bytes(bytes(4096))
             probe.unlink()
         except OSError as error:
             for level in reversed(made):
@@ -99,4 +99,5 @@ def end_program(status, message):
 
 def _give_up(stream):
     """Have what is left for a stream go nowhere: it would fail again as Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with contextlib.suppress(AttributeError, OSError):  # it may be somebody's own, without a number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,7 +11,7 @@ import tensorflow.compat.v1 as tf
 class EventLog:
     """The graph, and after each epoch its losses and what the model makes of some images.
 
-    images: (n, n_inputs). What the model makes of them is left out if that is no squares. Without a
+    images: (n, n_inputs). What the model makes of them is left out if it is not square. Without a
     folder nothing is written. Raises OSError or tf.errors.OpError if the folder cannot be written
     to.
     """
@@ -31,6 +32,8 @@ class EventLog:
             # With a session, FileWriter writes at once, so that a write error is raised here.
             self._writer = tf.summary.FileWriter(folder, tfs.graph, session=tfs)
         except tf.errors.FailedPreconditionError as error:
+            if os.path.isdir(folder):
+                raise
             raise NotADirectoryError(errno.ENOTDIR, "Not a directory", folder) from error
 
     def write(self, tfs, epoch, average_loss, validation):

@@ -28,16 +28,18 @@ def folder_name(text):
 
     Text with :// names no folder: TensorFlow would look for another file system.
     """
-    if not text or "://" in text:
-        raise ValueError(text)
     # No shell replaces the ~ of --figures-dir=~/figures, or of a list of words.
-    return os.path.expanduser(text)
+    name = os.path.expanduser(text)
+    if not name or "://" in name:
+        raise ValueError(text)
+    return name
 
 
 def unicode_folder_name(text):
     """folder_name(text), if TensorFlow, too, can make a folder of that name; else ValueError."""
-    text.encode()
-    return folder_name(text)
+    name = folder_name(text)
+    name.encode()
+    return name
 
 
 def name_of(function):

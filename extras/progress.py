@@ -47,5 +47,5 @@ def _is_terminal(stream):
     """Whether a line can be overwritten there. In IDLE it cannot, although its isatty() is true."""
     try:
         return stream.isatty() and os.isatty(stream.fileno())
-    except (AttributeError, OSError):  # no stream at all, or one that can only write
+    except (AttributeError, OSError, ValueError):  # none, one that can only write, or closed
         return False

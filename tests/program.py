@@ -123,7 +123,8 @@ def files_in(folder):
 def saved(folder):
     """The epochs whose checkpoints have an index in folder."""
     names = os.listdir(str(folder)) if folder.exists() else []
-    return sorted(int(name[4:-6]) for name in names if name.endswith(".index"))
+    indices = [re.fullmatch(r"vae-(\d+)\.index", name) for name in names]
+    return sorted(int(index.group(1)) for index in indices if index)
 
 
 def losses(folder):

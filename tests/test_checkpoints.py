@@ -184,7 +184,7 @@ def test_an_epoch_is_on_the_disk_before_an_older_one_is_removed(tmp_path, monkey
     done = []
 
     def name(path):
-        return re.sub("checkpoint.*", "checkpoint", os.path.basename(str(path)))
+        return re.sub(r"checkpoint.*|\.part", "", os.path.basename(str(path))) or "checkpoint"
 
     def sync(number):
         here = [*tmp_path.iterdir(), tmp_path]
@@ -197,17 +197,19 @@ def test_an_epoch_is_on_the_disk_before_an_older_one_is_removed(tmp_path, monkey
         real = getattr(os, call)
 
         def record(path, *rest, call=call, real=real):
-            done.append((call, name(path)))
             real(path, *rest)
+            done.append((call, name(path)))
 
         monkeypatch.setattr(os, call, record)
     save_epochs(tmp_path, 2)
+    told = [("sync", "checkpoint"), ("replace", "checkpoint"), ("sync", "the folder")]
     assert done == [
+        *told,  # as the session begins
         ("sync", "vae-2.data-00000-of-00001"),
+        ("replace", "vae-2.data-00000-of-00001"),
         ("sync", "vae-2.index"),
-        ("sync", "checkpoint"),
-        ("replace", "checkpoint"),
-        ("sync", "the folder"),
+        ("replace", "vae-2.index"),
+        *told,
         ("remove", "vae-0.index"),
         ("remove", "vae-0.data-00000-of-00001"),
     ]
@@ -221,7 +223,7 @@ def test_a_file_that_cannot_be_synced_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError) as error:
         save_epochs(tmp_path, 0)
-    assert error.value.filename == f"{tmp_path}/vae-0.data-00000-of-00001"
+    assert error.value.filename == f"{tmp_path}/vae-0.part.data-00000-of-00001"
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path, monkeypatch):
@@ -232,8 +234,20 @@ def test_what_could_not_be_removed_is_removed_later(tmp_path, monkeypatch):
         patch.setattr(os, "remove", fail)
         save_epochs(tmp_path, 0, 1, 2, 3)
     assert saved_epochs(str(tmp_path)) == [0, 1, 2, 3]
-    save_epochs(tmp_path, 4)
-    assert sorted(os.listdir(str(tmp_path))) == names_of(3, 4)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "vae-2"\n')
+    # A run that is finished saves no more, but settles what an earlier one could not.
+    with session(tmp_path, 4) as (tfs, _, checkpoints):
+        checkpoints.restore(tfs)
+    assert sorted(os.listdir(str(tmp_path))) == names_of(2, 3)
+    assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "vae-3")
+
+
+def test_a_checkpoint_that_cannot_be_named_is_told_by_its_name_and_leaves_no_part(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(OSError) as error:
+        save_epochs(tmp_path, 0)
+    assert error.value.filename == f"{tmp_path}/checkpoint"
+    assert [name for name in os.listdir(str(tmp_path)) if "part" in name] == []
 
 
 def test_a_folder_is_the_same_however_its_name_ends(tmp_path):
@@ -298,7 +312,7 @@ def test_a_killed_run_goes_on_after_its_last_saved_epoch(killed):
 
 def test_the_newest_two_checkpoints_are_kept(killed):
     # TensorFlow's temporary files are what a kill may leave: harmless, and not always there.
-    names = {n for n in os.listdir(str(killed.folder)) if not re.search(r"tempstate|\.tmp", n)}
+    names = {n for n in os.listdir(str(killed.folder)) if not re.search(r"tempstate|\.part", n)}
     data = {f"vae-{epoch}.data-00000-of-00001" for epoch in (1, 2)}
     assert names == {"checkpoint", "vae-1.index", "vae-2.index"} | data
 
@@ -309,7 +323,7 @@ def test_whenever_it_is_killed_the_next_start_goes_on(small_data, tmp_path):
     flags = small_net(small_data, *flags, "--checkpoint-dir", folder)
 
     def saving():
-        return any("tempstate" in name for name in os.listdir(str(folder)))
+        return any(".part" in name for name in os.listdir(str(folder)))
 
     known = []
     for kill_while_saving in (True, False, True, False):

@@ -379,7 +379,7 @@ def answers(data_set):
         yield np.array([data_set.epochs_completed, data_set._index_in_epoch])
     data_set._index_in_epoch = data_set._epochs_completed = 0
     yield from data_set.next_batch(n // 2)
-    # Some tutorials go back in this way, and narrow the set.
+    # Some tutorials go back in this way.
     yield from data_set.next_batch(0)
     yield from data_set.next_batch(-data_set._index_in_epoch)
     yield np.array([data_set.epochs_completed, data_set._index_in_epoch])

@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -92,13 +93,22 @@ STYLE = {"image.origin": "lower", "figure.facecolor": "black", "text.usetex": Tr
 
 
 @pytest.mark.parametrize("n, rows, columns", [(10, 1, 10), (11, 3, 4)])
-def test_up_to_ten_images_make_a_row_and_more_a_grid(n, rows, columns, drawn):
+def test_up_to_ten_images_make_a_row_and_more_a_grid_of_smaller_ones(n, rows, columns, drawn):
     figure = drawn(display_images, random_images(n))
     assert places(figure) == list(product(range(rows), range(columns)))[:n]
+    assert (figure.axes[0].get_window_extent().width < 100) == (rows > 1)
 
 
 @pytest.mark.parametrize(
-    "shape, side", [((2, 28, 28), 28), ((12, 784), 28), ((2, 25), 5), ((784,), 28), ((28, 28), 28)]
+    "shape, side",
+    [
+        ((2, 28, 28), 28),
+        ((12, 784), 28),
+        ((2, 25), 5),
+        ((3, 3, 3), 3),  # grey, as in (n, 28, 28)
+        ((784,), 28),
+        ((28, 28), 28),
+    ],
 )
 def test_the_pixels_shown_are_those_given_in_colours_over_their_own_range(shape, side, drawn):
     images = np.random.default_rng(1).uniform(-3, 7, shape)
@@ -122,7 +132,7 @@ def test_one_image_with_its_channels_last_is_one_picture(channels, drawn):
 def test_what_is_no_image_is_refused_with_the_shapes_that_will_do(shape):
     with pytest.raises(ValueError) as error:
         display_images(np.zeros(shape))
-    words = [f"found {shape}", "(n, 784)", "(n, 28, 28)", "(n, 28, 28, 3)", "(784,)", "(28, 28)"]
+    words = ["(n, 784)", "(n, 28, 28)", "(n, 28, 28, 3)", "one without the n", f"found {shape}"]
     assert all(word in str(error.value) for word in words)
 
 
@@ -139,6 +149,8 @@ def test_labels_are_over_the_images_in_their_order_and_a_title_over_all(n, label
     assert all(0 <= box.y0 < box.y1 <= figure.bbox.height for box in boxes)
     # Half a pixel may be lost in rounding.
     assert not any(box.padded(-0.5).overlaps(other) for box, other in combinations(boxes, 2))
+    # The words take no room from the images, which are 90 pixels to a side or more.
+    assert figure.axes[0].get_window_extent().width > 80
 
 
 def test_compared_images_are_in_rows_with_names_in_columns_with_labels_in_one_scale(drawn):
@@ -202,7 +214,8 @@ def test_the_latent_space_shows_each_point_under_its_label_in_a_colour_of_its_ow
 def test_an_animation_has_a_frame_for_each_pair_with_each_image_where_its_z_is(tmp_path):
     black = np.zeros((4, 784))
     corner = black + (prior_grid(2) > 0).all(axis=1)[:, None]
-    frames = [("before", black), ("after", corner), ("later", black)]
+    # The last is dark in the colours of them all, though not in those of its own range.
+    frames = [("before", black), ("after", corner), ("later", corner / 4)]
     save_animation(frames, tmp_path / "manifold.gif")
     with Image.open(str(tmp_path / "manifold.gif")) as gif:
         assert (gif.n_frames, gif.info["duration"]) == (3, 500)
@@ -227,11 +240,12 @@ def test_the_curves_are_the_losses_by_epoch(drawn):
     assert [name[:10] for name in names] == ["training, ", "validation", "rec, the r", "reg, the r"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss (nats per image)")
     assert set(axes.get_xticks() % 1) == {0}
+    assert axes.get_ylim()[0] == 0
 
 
 @pytest.mark.parametrize(
     "kl, heights, title",
-    [([0.05, np.nan, 2.5, 0, -np.inf, 4], [4, 2.5, 0.05, 0], "2 of 4"), ([np.nan], [], "0 of 0")],
+    [([0.05, np.nan, 0.2, 0, -np.inf, 4], [4, 0.2, 0.05, 0], "2 of 4"), ([np.nan], [], "0 of 0")],
 )
 def test_the_bars_are_the_kl_divergences_the_largest_first(kl, heights, title, drawn):
     figure = drawn(display_kl, kl)
@@ -313,6 +327,14 @@ def test_windows_stay_only_while_one_goes_on_typing(interactive, shown, monkeypa
     assert plt.get_fignums() == ([1, 2, 3] if interactive else [1])
 
 
+def test_a_window_has_the_name_of_its_picture(shown, monkeypatch, tmp_path):
+    names = []
+    monkeypatch.setattr(FigureManagerBase, "set_window_title", lambda _, name: names.append(name))
+    with pictures_of_a_run():
+        FIGURES["losses"](tmp_path / "picture.png")
+    assert names[-1] == "picture"
+
+
 def test_after_an_error_no_figure_is_shown(shown, tmp_path):
     with pytest.raises(KeyboardInterrupt), pictures_of_a_run():
         FIGURES["losses"](tmp_path / "picture.png")
@@ -333,7 +355,7 @@ def test_a_screen_is_looked_for_only_once_all_is_saved(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("backend", ["module://missing", "pgf"])
 def test_a_backend_that_cannot_show_or_draw_leaves_the_pictures(
-    backend, monkeypatch, capsys, earlier
+    backend, monkeypatch, recwarn, capsys, earlier
 ):
     monkeypatch.setenv("DISPLAY", ":0")  # matplotlib complains only where there could be a window
     monkeypatch.setitem(plt.rcParams, "backend", backend)
@@ -341,7 +363,7 @@ def test_a_backend_that_cannot_show_or_draw_leaves_the_pictures(
     FIGURES["losses"]()
     FIGURES["losses"](earlier)
     assert np.ptp(plt.imread(str(earlier))) > 0.5
-    assert capsys.readouterr() == ("", "")
+    assert [*recwarn, *capsys.readouterr()] == ["", ""]
 
 
 def test_an_error_in_an_animations_first_frame_is_told_as_it_is(earlier):

@@ -120,7 +120,7 @@ OF_FOLDERS = [
     ]
 ]
 if not WINDOWS:
-    link = "{tmp}/link/logs: {tmp}/link links to {tmp}/gone"
+    link = "{tmp}/link/logs: leads through a link to {tmp}/gone"
     OF_FOLDERS += [("a link to nowhere", link, "--log-dir {tmp}/link/logs", link_to_nowhere)]
 OF_CHECKPOINTS = [
     (what, "{tmp}/saved/vae-" + words, "--checkpoint-dir {tmp}/saved " + flags, prepare)
