@@ -8,8 +8,9 @@ the validation images after each epoch, and "matrix products alone" only multipl
 PyTorch run as one writes them at first, and as fast as their own settings make them. In each round
 all take turns, in random order: a new process, one epoch to warm up, three to measure. New ones,
 because a process may be faster or slower than the next for all its life. Printed are medians over
-all rounds, and their ratios. The start-up is all that precedes the end of the first epoch but an
-epoch: imports, data, and whatever is compiled. The memory is the peak of the process (on Linux).
+all rounds, and the lowest and highest. The start-up is all that precedes the end of the first epoch
+but an epoch: imports, data, and whatever is compiled. The memory is the peak of the process (on
+Linux).
 """
 
 import json
@@ -256,14 +257,13 @@ def main(rounds=7, *names):
 
     # median_low: it takes a version, too.
     middle = {name: [median_low(fact) for fact in zip(*turns[name])] for name in turns}
-    others = [name for name in ("this program", "JAX jit", "JAX scan") if name in turns]
     heads = [f"{os.cpu_count()} cores, Python {platform.python_version()}", "seconds an epoch"]
-    heads += [f"to {other}" for other in others]
-    heads += ["start-up, s", "peak memory, MiB", "version"]
+    heads += ["lowest to highest", "start-up, s", "peak memory, MiB", "version"]
     rows = [heads, ["---"] * len(heads)]
     for name, (seconds, start_up, peak, version) in middle.items():
-        ratios = [f"{seconds / middle[other][0]:.2f}" for other in others]
-        rows.append([name, f"{seconds:.2f}", *ratios, f"{start_up:.1f}", f"{peak:.0f}", version])
+        usual = [turn[0] for turn in turns[name]]
+        span = f"{min(usual):.2f} to {max(usual):.2f}"
+        rows.append([name, f"{seconds:.2f}", span, f"{start_up:.1f}", f"{peak:.0f}", version])
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
