@@ -158,7 +158,7 @@ def _read_idx(path, magic, item_shape):
                 raise DataError(f"{path}: expected images of 28 x 28 pixels, found {found}")
             if items == 0:
                 raise DataError(f"{path}: expected at least one item, found none")
-            declared = items * PIXEL_SIZE ** len(item_shape)
+            declared = items * int(np.prod(item_shape))
             # Ask for one byte too many: this finds a file that is too long, and makes gzip read to
             # the end, where it checks its checksum.
             body = _read_up_to(file, declared + 1)

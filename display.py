@@ -1,4 +1,4 @@
-"""Draws images and curves with matplotlib, and saves them as PNG."""
+"""Draws images and curves with matplotlib: shows them, or saves them as PNG or GIF."""
 
 import contextlib
 import math
@@ -134,15 +134,20 @@ def display_latent(z_mean, labels, path=None):
     """
     figure = _new_figure(8, 7)
     axes = figure.add_subplot()
-    for label in np.unique(labels):
+    kinds = np.unique(labels)
+    for label in kinds:
         points = z_mean[labels == label]
         colour = plt.get_cmap("tab10")(int(label) % 10)
         axes.scatter(points[:, 0], points[:, 1], s=4, color=colour, label=str(label))
     axes.set_xlabel("z_mean[0]")
     axes.set_ylabel("z_mean[1]")
-    columns = math.ceil(len(np.unique(labels)) / 20)
-    legend = {"title": "label", "markerscale": 4, "ncol": columns}
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **legend)
+    axes.legend(
+        title="label",
+        markerscale=4,
+        ncol=math.ceil(len(kinds) / 20),
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
     _finish(figure, path, "Test images in the latent space")
 
 
@@ -267,20 +272,19 @@ def _show(figures):
     Without a screen nothing happens. Windows stay only where matplotlib is interactive: for one who
     goes on typing.
     """
-    numbers = []
-    # Each of the systems that make windows has errors of its own.
-    with contextlib.suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # matplotlib's, of what it cannot show
+    # Each of the systems that make windows has errors of its own. Ctrl-C closes the windows.
+    with contextlib.suppress(Exception, KeyboardInterrupt), warnings.catch_warnings():
+        # Matplotlib's: what it cannot show, and how many are open.
+        warnings.simplefilter("ignore")
         for figure, name in figures:
             # Pyplot, which has the windows, makes its figures itself: here it is given one.
             plt.figure(FigureClass=lambda *args, figure=figure, **kwargs: figure)
-            numbers.append(figure.number)
             if name is not None:
                 figure.canvas.manager.set_window_title(name)
         plt.show()
     if not plt.isinteractive():
-        for number in numbers:
-            plt.close(number)
+        for figure, _ in figures:
+            plt.close(figure)  # which does nothing if it is closed
 
 
 def _write_atomically(save, path, ending=""):

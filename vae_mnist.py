@@ -315,7 +315,7 @@ def run(args):
 
     noise = None
     validation_x = mnist.validation.images
-    # With 1 and 2, the noise of training and of validation is not that of the test.
+    # 1 and 2 keep the noise of training and that of validation apart; the test's is test_rng's.
     noise_rng = np.random.default_rng([1, args.seed, first_epoch])
     if args.denoise:
         noise = partial(add_noise, rng=noise_rng)
@@ -392,7 +392,7 @@ def main(argv=None):
 
     In a notebook: main([]). Prints the results on stdout and, on a terminal, its progress on
     stderr. Raises what errors_in_one_line() turns into one line, such as DataError or OSError. A
-    flag that makes no sense is reported on stderr instead, and raises SystemExit.
+    flag that makes no sense is reported on stderr instead, and raises SystemExit, as --help does.
     """
     args = parse_flags(
         argv,

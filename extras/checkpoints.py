@@ -54,7 +54,7 @@ class Checkpoints:
             return
         self._first_epoch = first_epoch
         first = data_set.images[:20].tobytes() + data_set.labels[:20].tobytes()
-        # These tell one data set from another, in whatever folder it is.
+        # These tell one data set from another, by images and labels, in whatever folder it is.
         data = {"n_images": data_set.num_examples, "first_images": zlib.crc32(first)}
         # As JSON has them: numbers and lists, whether they were NumPy's or tuples.
         flags = json.dumps({**shared_flags(args), **data}, default=lambda value: value.tolist())
@@ -115,8 +115,7 @@ class Checkpoints:
         self._saver.save(tfs, f"{path}.part", write_meta_graph=False, write_state=False)
         # On the disk before they have their names, and the index last: where it is, all is whole.
         for ending in (DATA, INDEX):
-            _sync(f"{path}.part{ending}")
-            _replace(f"{path}.part{ending}", path + ending)
+            _put(f"{path}.part{ending}", path + ending)
         self._known.add(epoch)
         self._settle()
 
@@ -134,8 +133,7 @@ class Checkpoints:
             with _named(part):
                 # The name has no folder, so that the folder can be moved.
                 Path(part).write_text(f'model_checkpoint_path: "vae-{epoch}"\n')
-            _sync(part)
-            _replace(part, f"{self._folder}/checkpoint")
+            _put(part, f"{self._folder}/checkpoint")
         finally:
             with contextlib.suppress(OSError):  # after an error it is still there
                 os.remove(part)
@@ -163,17 +161,13 @@ def _check_readable(path):
             Path(path + ending).read_bytes()
 
 
-def _sync(path):
-    """Wait until the file is on the disk. Raises OSError with its name."""
-    # On Windows only a file that is open for writing can be synced.
-    with _named(path), open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _replace(path, new_path):
-    """Rename a file. Raises OSError with its new name."""
-    with _named(new_path):
-        os.replace(path, new_path)
+def _put(part, path):
+    """Give the file part its name, path, once it is on the disk. Raises OSError with that name."""
+    with _named(path):
+        # On Windows only a file that is open for writing can be synced.
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
 
 
 def _sync_folder(folder):

@@ -32,9 +32,10 @@ def compile_steps(vae, draw_epsilon, batch_size, n_batches):
     """
     if "jit_compile" not in inspect.signature(tf.function).parameters:
         raise RunError(f"--xla: needs TensorFlow 2.5 or newer, this is {tf.__version__}")
-    # As many as divide an epoch, with 5,500 images at most: more gain nothing, and Ctrl-C waits.
+    # As many as divide an epoch, with 5,500 images at most, or one step: more gain nothing, and
+    # Ctrl-C waits.
     most = min(55, max(1, 5500 // batch_size))
-    k = max(k for k in range(1, most + 1) if n_batches % k == 0)
+    k = max(n for n in range(1, most + 1) if n_batches % n == 0)
     n_images = k * batch_size
     x = tf.placeholder(tf.float32, [n_images, vae.x.shape[1]])
     y = tf.placeholder(tf.float32, [n_images, vae.y.shape[1]])
@@ -71,7 +72,9 @@ def clone_step(vae, batch):
     function = tf.get_default_graph()
     inside = {old.name: new for old, new in batch.items()}
     replaced = {}  # what of that, and which variables, the step really uses
-    nodes, found, todo = tf.GraphDef(), set(), [vae.optimizer, vae.loss.op]
+    nodes = tf.GraphDef()
+    found = set()
+    todo = [vae.optimizer, vae.loss.op]
     while todo:
         op = todo.pop()
         if op in found:

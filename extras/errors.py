@@ -36,8 +36,11 @@ def make_folders(*folders):
                     level.mkdir(exist_ok=True)
                     made.append(level)
             probe = Path(folder, f".{os.getpid()}.part")
-            probe.write_bytes(bytes(4096))
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(4096))
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    probe.unlink()
         except OSError as error:
             for level in reversed(made):
                 with contextlib.suppress(OSError):  # it is another's by now, if it is not empty

@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_synced_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError) as error:
         save_epochs(tmp_path, 0)
-    assert error.value.filename == f"{tmp_path}/vae-0.part.data-00000-of-00001"
+    assert error.value.filename == f"{tmp_path}/vae-0.data-00000-of-00001"
 
 
 def test_what_could_not_be_removed_is_removed_later(tmp_path, monkeypatch):

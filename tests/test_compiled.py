@@ -109,7 +109,7 @@ def test_without_noise_in_z_either_kind_of_run_goes_on_as_the_other_would(
 
 
 @needs_compiler
-def test_compiled_training_draws_new_noise_for_each_step():
+def test_compiled_training_draws_new_noise_for_each_call():
     def noise(z):
         return tf.random_normal(tf.shape(z), seed=1)
 

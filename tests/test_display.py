@@ -335,6 +335,16 @@ def test_a_window_has_the_name_of_its_picture(shown, monkeypatch, tmp_path):
     assert names[-1] == "picture"
 
 
+def test_ctrl_c_closes_the_windows_of_a_run_that_is_over(monkeypatch, tmp_path):
+    def press_ctrl_c():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plt, "show", press_ctrl_c)
+    with pictures_of_a_run():
+        FIGURES["losses"](tmp_path / "picture.png")
+    assert plt.get_fignums() == []
+
+
 def test_after_an_error_no_figure_is_shown(shown, tmp_path):
     with pytest.raises(KeyboardInterrupt), pictures_of_a_run():
         FIGURES["losses"](tmp_path / "picture.png")
@@ -343,14 +353,17 @@ def test_after_an_error_no_figure_is_shown(shown, tmp_path):
 
 
 def test_a_screen_is_looked_for_only_once_all_is_saved(monkeypatch, tmp_path):
+    there = []
+
     def fail(*args, **kwargs):
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(SAVED)
+        there.append(sorted(path.name for path in tmp_path.iterdir()))
         raise RuntimeError("cannot connect to display")
 
     monkeypatch.setattr(plt, "figure", fail)
     with pictures_of_a_run():
         for name, draw in SAVED.items():
             draw(tmp_path / name)
+    assert there == [sorted(SAVED)]
 
 
 @pytest.mark.parametrize("backend", ["module://missing", "pgf"])

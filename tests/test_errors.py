@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ import tensorflow.compat.v1 as tf
 import vae_mnist
 from data_files import write_data_set
 from data import DataError
-from extras.errors import RunError, errors_in_one_line
+from extras.errors import RunError, errors_in_one_line, make_folders
 from program import WINDOWS, call, files_in, small_net
 
 # Refused before training, with nothing changed. To cover another case, add a row to a table.
@@ -188,6 +189,18 @@ def test_it_is_refused_in_one_line_with_nothing_changed(
     assert stdout == ""
     assert files_in(tmp) == before
     assert set(tmp.rglob("*")) == paths  # no empty folder either
+
+
+def test_folders_on_a_full_disk_are_taken_back(tmp_path, monkeypatch):
+    def fill(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError) as error:
+        make_folders(None, str(tmp_path / "new" / "figures"), str(tmp_path / "saved"))
+    assert error.value.filename == str(tmp_path / "new" / "figures")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Each error to its line and status

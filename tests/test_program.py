@@ -179,6 +179,7 @@ IMPORT = """
 import os, sys
 import tensorflow.compat.v1, matplotlib.pyplot
 
+os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # JAX sets it, where TensorFlow finds it
 sys.modules.pop("IPython", None)
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 before = dict(os.environ)
