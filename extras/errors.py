@@ -67,9 +67,9 @@ def errors_in_one_line():
         text = re.sub(r"\s+; ", "; ", str(error))
         lines = [line for line in text.splitlines() if "; " in line or "OOM " in line]
         if "tf2xla conversion failed" in text:
-            # Dozens of lines, which name the operation.
+            # Dozens of lines, of which the first name is that of the operation.
             names = re.findall(r"{{node (.*?)}}", text)
-            lines = [f"--xla: cannot compile {', '.join(names[:1])}: leave it out"]
+            lines = [f"--xla: cannot compile {name}: leave it out" for name in names]
         if not lines:
             raise
         end_program(1, f"error: {lines[0]}")
